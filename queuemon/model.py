@@ -1,0 +1,506 @@
+"""The values that travel between the stores and the surfaces: frozen, keyword-only, known by everyone, knowing no one.
+
+Times are aware UTC datetimes. Names of queues are bare (`email-sending`); screens print them through `Keys.display`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+from queuemon.contract import Health, JobStatus, Priority, Thresholds, health
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+class Certainty(StrEnum):
+    """How a number came about; screens say it wherever it is not exact."""
+
+    EXACT = "exact"
+    ESTIMATED = "estimated"
+    CAPPED = "capped"  # at least this many
+
+
+@dataclass(frozen=True, kw_only=True)
+class Count:
+    """A number and how it came about."""
+
+    value: int
+    certainty: Certainty = Certainty.EXACT
+
+    def __str__(self) -> str:
+        mark = {Certainty.EXACT: "", Certainty.ESTIMATED: "≈ ", Certainty.CAPPED: "≥ "}[self.certainty]
+        return f"{mark}{self.value:,}"
+
+
+# --------------------------------------------------------------------------------------------------------- queues
+
+
+@dataclass(frozen=True, kw_only=True)
+class Queue:
+    """A row of `job_queues`."""
+
+    name: str
+    priority: Priority
+    paused: bool
+    pause_epoch: int
+    paused_at: datetime | None
+    #: Created → finished, the promise to the users of the queue.
+    target_seconds: float
+    #: Worker processes meant for the queue.
+    concurrency: int
+    max_attempts: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class QueueStats:
+    """A queue and its numbers at one moment, from PostgreSQL."""
+
+    queue: Queue
+    #: Depth: waiting and due.
+    waiting: int
+    #: Waiting with run_at in the future (a schedule or a back-off), counted apart from `waiting`.
+    scheduled: int
+    active: int
+    completed: int
+    #: Jobs that stand failed now.
+    failed: int
+    expired: int
+    completed_last_hour: int
+    #: Attempts that finished, and that failed, in the failure window; None where it was not read.
+    attempts_finished: int | None
+    attempts_failed: int | None
+    #: run_at of the oldest due waiting job.
+    oldest_waiting_at: datetime | None
+    #: Workers whose home this queue is and that beat within the lease.
+    workers: int
+    #: Active jobs without a heartbeat within the lease.
+    stuck: int
+    #: How `scheduled` and with it `waiting` came about (capped beyond a named bound).
+    certainty: Certainty = Certainty.EXACT
+    thresholds: Thresholds = field(default_factory=Thresholds)
+
+    @property
+    def name(self) -> str:
+        """Bare name of the queue."""
+        return self.queue.name
+
+    @property
+    def health(self) -> Health:
+        """As the specification defines it."""
+        return health(self.waiting, self.failed, self.thresholds)
+
+    @property
+    def failure_rate(self) -> float | None:
+        """Share of failed attempts in the window; None below the minimum sample."""
+        finished = self.attempts_finished
+        if not finished or self.attempts_failed is None or finished < self.thresholds.failure_minimum_sample:
+            return None
+        return self.attempts_failed / finished
+
+
+@dataclass(frozen=True, kw_only=True)
+class WorkerInfo:
+    """A worker process as it last reported itself."""
+
+    id: str
+    #: Queue it is meant for; it serves high-priority queues before and all others after it.
+    home: str
+    host: str
+    pid: int
+    started_at: datetime
+    heartbeat_at: datetime
+    #: "worker", "relay" or "supervisor".
+    kind: str
+    #: Beat within the lease, by PostgreSQL's clock.
+    alive: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class PostgresHalf:
+    """What PostgreSQL said, all in one statement's view of the data."""
+
+    queues: tuple[QueueStats, ...]
+    workers: tuple[WorkerInfo, ...]
+    #: PostgreSQL's clock when it answered.
+    clock: datetime
+    #: Outbox rows that are due, and the age of the oldest: what committed but is not yet published.
+    publications_due: int
+    publication_lag_seconds: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class RedisQueue:
+    """A queue as Redis sees it."""
+
+    name: str
+    #: Elements in the list.
+    length: int
+    #: The copy of the pause flag; None where none was ever written.
+    paused: bool | None
+    pause_epoch: int | None
+    #: Elements set aside because they meant nothing.
+    quarantined: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class RedisHalf:
+    """What Redis said, in one pipeline."""
+
+    queues: Mapping[str, RedisQueue]
+    used_memory_bytes: int
+    server: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class HalfError:
+    """Why a half is missing; safe to show."""
+
+    message: str
+    kind: str  # class name of the error
+
+
+@dataclass(frozen=True, kw_only=True)
+class Snapshot:
+    """Both halves at one moment; each has its own time and may fail alone."""
+
+    taken_at: datetime
+    postgres: PostgresHalf | HalfError
+    redis: RedisHalf | HalfError
+    postgres_at: datetime
+    redis_at: datetime
+    #: How long each read took.
+    postgres_seconds: float
+    redis_seconds: float
+
+    @property
+    def queues(self) -> tuple[QueueStats, ...]:
+        """The queues' numbers; empty when PostgreSQL did not answer."""
+        return self.postgres.queues if isinstance(self.postgres, PostgresHalf) else ()
+
+    def queue(self, name: str) -> QueueStats | None:
+        """One queue's numbers by its bare name."""
+        return next((q for q in self.queues if q.name == name), None)
+
+    def to_frame(self) -> pd.DataFrame:
+        """One row per queue: name, priority, paused, health, waiting, scheduled, active, completed_last_hour, …"""
+        import pandas as pd
+
+        listed = self.redis.queues if isinstance(self.redis, RedisHalf) else {}
+        return pd.DataFrame(
+            [
+                {
+                    "queue": q.name,
+                    "priority": q.queue.priority.value,
+                    "paused": q.queue.paused,
+                    "health": q.health.value,
+                    "waiting": q.waiting,
+                    "scheduled": q.scheduled,
+                    "active": q.active,
+                    "completed_last_hour": q.completed_last_hour,
+                    "completed": q.completed,
+                    "failed": q.failed,
+                    "expired": q.expired,
+                    "failure_rate": q.failure_rate,
+                    "oldest_waiting_at": q.oldest_waiting_at,
+                    "workers": q.workers,
+                    "concurrency": q.queue.concurrency,
+                    "in_redis": listed[q.name].length if q.name in listed else None,
+                }
+                for q in self.queues
+            ]
+        )
+
+
+# ----------------------------------------------------------------------------------------------------------- jobs
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """A row of `jobs`. In lists `payload` is None and `preview` holds its first characters."""
+
+    id: UUID
+    queue: str
+    status: JobStatus
+    attempts: int
+    max_attempts: int
+    gen: int
+    created_at: datetime
+    updated_at: datetime
+    run_at: datetime
+    expires_at: datetime
+    started_at: datetime | None = None
+    finished_at: datetime | None = None
+    heartbeat_at: datetime | None = None
+    worker_id: str | None = None
+    error_type: str | None = None
+    error_message: str | None = None
+    preview: str = ""
+    payload: Any = None
+
+    def state_at(self, now: datetime) -> str:
+        """The word the screens show: like `status`, but "scheduled" when it waits for a later time."""
+        return "scheduled" if self.status is JobStatus.WAITING and self.run_at > now else self.status.value
+
+
+@dataclass(frozen=True, kw_only=True)
+class Attempt:
+    """One attempt at a job, or an event in its life (enqueue, retry, move, delete, expire, lease lost)."""
+
+    #: "attempt" or the name of the event.
+    kind: str
+    gen: int
+    attempt: int | None
+    #: completed, failed; for events what happened.
+    status: str
+    at: datetime
+    worker_id: str | None = None
+    started_at: datetime | None = None
+    finished_at: datetime | None = None
+    duration_ms: float | None = None
+    error_type: str | None = None
+    error_message: str | None = None
+    stack_trace: str | None = None
+    signature: str | None = None
+    action_id: UUID | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class RedisPlace:
+    """Where a job was found in Redis; a hint, since elements move while one looks."""
+
+    #: "list", "in hand", "nowhere", "unknown" (Redis away, or not found within the bound).
+    where: str
+    #: Position from the pop end, 0 is next; None when not in a list or beyond the bound.
+    position: int | None = None
+    marker_gen: int | None = None
+    worker_id: str | None = None
+    note: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class JobDetail:
+    """A job with its whole history and its place in Redis."""
+
+    job: Job
+    #: Oldest first.
+    attempts: tuple[Attempt, ...]
+    redis: RedisPlace
+    clock: datetime
+
+    def to_frame(self) -> pd.DataFrame:
+        """One row per attempt or event."""
+        return _frame(self.attempts)
+
+
+@dataclass(frozen=True, kw_only=True)
+class JobPage:
+    """A page of jobs in keyset order, newest first by default."""
+
+    jobs: tuple[Job, ...]
+    #: Cursors for the neighbouring pages; None where there is none.
+    after: str | None
+    before: str | None
+    #: The filter in canonical text.
+    filter: str
+    #: PostgreSQL's clock: what "scheduled" and ages are measured against.
+    clock: datetime
+
+    def to_frame(self) -> pd.DataFrame:
+        """One row per job."""
+        return _frame(self.jobs)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrendPoint:
+    """One bucket of time of one queue."""
+
+    at: datetime
+    arrived: int
+    completed: int
+    #: Attempts that failed (a job that fails three times counts three times).
+    failed: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trend:
+    """What came in and went out of a queue (or all of them) over time; buckets without events are present as zeros."""
+
+    queue: str | None
+    bucket_seconds: int
+    points: tuple[TrendPoint, ...]
+
+    def to_frame(self) -> pd.DataFrame:
+        """One row per bucket."""
+        return _frame(self.points)
+
+
+# -------------------------------------------------------------------------------------------------------- actions
+
+
+class ActionKind(StrEnum):
+    """What an operator can do."""
+
+    RETRY = "retry"
+    DELETE = "delete"
+    CLEAR_FAILED = "clear-failed"
+    RUN_NOW = "run-now"
+    PAUSE = "pause"
+    RESUME = "resume"
+    PRIORITISE = "prioritise"
+    SCALE = "scale"
+
+    @property
+    def bulk(self) -> bool:
+        """Whether it acts on jobs (rather than on a queue)."""
+        return self in {ActionKind.RETRY, ActionKind.DELETE, ActionKind.CLEAR_FAILED, ActionKind.RUN_NOW}
+
+    @property
+    def destructive(self) -> bool:
+        """Whether the confirmation asks for the typed count."""
+        return self in {ActionKind.DELETE, ActionKind.CLEAR_FAILED}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Breakdown:
+    """How many of the plan's jobs share a value."""
+
+    label: str
+    count: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """What an action would do: made by reading alone, shown for confirmation, handed to `apply` unchanged."""
+
+    #: Chosen before the first statement; applying the same id again changes nothing and returns the first result.
+    id: UUID
+    kind: ActionKind
+    #: Canonical filter for bulk actions; the queue's name otherwise.
+    target: str
+    #: A selection freezes ids; a filter freezes count and cutoff.
+    ids: tuple[UUID, ...] | None
+    #: Only what existed before this moment is touched.
+    cutoff: datetime
+    #: Exactly how many jobs would change (1 for a queue action).
+    count: int
+    certainty: Certainty = Certainty.EXACT
+    by_queue: tuple[Breakdown, ...] = ()
+    by_error: tuple[Breakdown, ...] = ()
+    by_age: tuple[Breakdown, ...] = ()
+    #: A few of the jobs.
+    sample: tuple[Job, ...] = ()
+    #: What matches but would not be touched, and why.
+    excluded: tuple[Breakdown, ...] = ()
+    #: Effect in words: "adds 12 to the 3 waiting in queue:analytics:daily-aggregate".
+    effect: str = ""
+    #: Warnings the operator must see ("nobody consumes this queue").
+    warnings: tuple[str, ...] = ()
+    #: Parameters of the kind: priority, concurrency, until, …
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    def to_frame(self) -> pd.DataFrame:
+        """The breakdowns, one row each."""
+        import pandas as pd
+
+        rows = [
+            {"by": by, "label": b.label, "count": b.count}
+            for by, group in (("queue", self.by_queue), ("error", self.by_error), ("age", self.by_age))
+            for b in group
+        ]
+        rows += [{"by": "excluded", "label": b.label, "count": b.count} for b in self.excluded]
+        return pd.DataFrame(rows, columns=["by", "label", "count"])
+
+
+@dataclass(frozen=True, kw_only=True)
+class ActionResult:
+    """What an action did."""
+
+    id: UUID
+    kind: ActionKind
+    #: "done", "partly", "stopped", "refused".
+    state: str
+    planned: int
+    done: int
+    #: reason → number ("is running again" → 3, "was deleted" → 2).
+    skipped: tuple[Breakdown, ...]
+    #: Selected ids that no longer exist.
+    gone: int
+    #: Whether everything committed is also published; False means the relay finishes it.
+    published: bool
+    started_at: datetime
+    finished_at: datetime
+    reason: str
+    #: One sentence for the operator.
+    summary: str
+    #: True when this id had been applied before and nothing was done now.
+    repeated: bool = False
+
+    def to_frame(self) -> pd.DataFrame:
+        """One row per outcome."""
+        import pandas as pd
+
+        rows = [{"outcome": "done", "why": "", "count": self.done}]
+        rows += [{"outcome": "skipped", "why": b.label, "count": b.count} for b in self.skipped]
+        rows += [{"outcome": "gone", "why": "no longer exists", "count": self.gone}]
+        return pd.DataFrame(rows)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ActionProgress:
+    """How far a running action is."""
+
+    id: UUID
+    planned: int
+    done: int
+    skipped: int
+    per_second: float
+    eta_seconds: float | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ActionRecord:
+    """A row of the audit trail."""
+
+    id: UUID
+    kind: ActionKind
+    target: str
+    #: PostgreSQL role and OS user.
+    actor: str
+    reason: str
+    state: str
+    planned: int
+    done: int
+    skipped: int
+    started_at: datetime
+    finished_at: datetime | None
+    options: Mapping[str, Any]
+    summary: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Check:
+    """One line of `queuemon doctor`."""
+
+    name: str
+    #: "ok", "warn", "fail".
+    state: str
+    found: str
+    next_step: str = ""
+
+
+def _frame(values: Sequence[Any]) -> pd.DataFrame:
+    """A frame with one row per frozen value and one column per field."""
+    from dataclasses import fields
+
+    import pandas as pd
+
+    if not values:
+        return pd.DataFrame()
+    names = [f.name for f in fields(values[0])]
+    return pd.DataFrame([{n: getattr(v, n) for n in names} for v in values], columns=names)
