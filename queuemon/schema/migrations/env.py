@@ -1,0 +1,20 @@
+"""Alembic's environment: runs on the connection that `queuemon.schema.migrate` hands over, or prints SQL."""
+
+from __future__ import annotations
+
+from alembic import context
+
+from queuemon.schema.tables import OWN_SCHEMA
+
+options = {"version_table": "schema_version", "version_table_schema": OWN_SCHEMA}
+
+if context.is_offline_mode():
+    context.configure(dialect_name="postgresql", literal_binds=True, as_sql=True, **options)
+    with context.begin_transaction():
+        context.execute(f"CREATE SCHEMA IF NOT EXISTS {OWN_SCHEMA}")
+        context.run_migrations()
+else:
+    connection = context.config.attributes["connection"]
+    context.configure(connection=connection, **options)
+    with context.begin_transaction():
+        context.run_migrations()
