@@ -1,0 +1,259 @@
+"""Settings and profiles: the environment and queuemon.toml are read here and nowhere else.
+
+Order: environment variables beat the profile in queuemon.toml, which beats the defaults. Nothing configured means the
+embedded demo. A profile is a table `[profiles.NAME]`; `[profiles.NAME.queues."email-sending"]` sets thresholds per queue.
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Mapping
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any, Final, Literal
+from urllib.parse import unquote, urlsplit
+
+import platformdirs
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+
+from queuemon.contract import HEARTBEAT_SECONDS, LEASE_SECONDS, Keys, Thresholds
+from queuemon.errors import ConfigError
+
+#: Colours of the environment badge when a profile names none.
+COLOURS: Final = {"prod": "red", "production": "red", "staging": "amber", "demo": "blue"}
+
+CONFIG_FILE: Final = "queuemon.toml"
+
+
+class Settings(BaseModel):
+    """Everything that can be set, for one profile; frozen and passed down."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True, arbitrary_types_allowed=True)
+
+    #: Name of the profile, shown on the badge.
+    profile: str = "default"
+    #: Colour of the badge: red, amber, green, blue or grey.
+    colour: Literal["red", "amber", "green", "blue", "grey"] = "grey"
+    #: Refuse every action, whatever the database role may do.
+    read_only: bool = False
+    #: True when nothing was configured and the embedded demo is used.
+    embedded: bool = False
+
+    database_url: SecretStr = SecretStr("")
+    redis_url: SecretStr = SecretStr("")
+    #: Seconds to wait for a connection.
+    connect_timeout_seconds: float = Field(default=3.0, gt=0)
+    #: Bound of every read of a screen.
+    statement_timeout_seconds: float = Field(default=5.0, gt=0)
+    #: Bound of waiting for a row lock.
+    lock_timeout_seconds: float = Field(default=2.0, gt=0)
+    #: Bound of a Redis call.
+    redis_timeout_seconds: float = Field(default=2.0, gt=0)
+
+    heartbeat_seconds: float = Field(default=HEARTBEAT_SECONDS, gt=0)
+    #: A job or worker whose last beat is older is taken for dead.
+    lease_seconds: float = Field(default=LEASE_SECONDS, gt=0)
+    #: First delay before the next attempt; doubles with each, up to the maximum.
+    backoff_seconds: float = Field(default=2.0, ge=0)
+    backoff_maximum_seconds: float = Field(default=600.0, ge=0)
+
+    #: Days that copies of deleted and changed rows are kept for undo.
+    undo_days: float = Field(default=7.0, ge=0)
+    #: Days that job_logs, and finished actions, are kept; 0 keeps them for ever.
+    log_days: float = Field(default=30.0, ge=0)
+    #: Rows per chunk of a bulk action.
+    chunk_rows: int = Field(default=2_000, ge=1, le=50_000)
+
+    thresholds: Thresholds = Thresholds()
+    #: Per queue, where they differ.
+    queue_thresholds: Mapping[str, Thresholds] = Field(default_factory=dict)
+    keys: Keys = Keys()
+
+    #: Command that scales workers run elsewhere; {queue} and {count} are filled in as single arguments.
+    scale_command: tuple[str, ...] = ()
+
+    def thresholds_of(self, queue: str) -> Thresholds:
+        """The thresholds that hold for a queue."""
+        return self.queue_thresholds.get(queue, self.thresholds)
+
+    def secrets(self) -> tuple[str, ...]:
+        """The passwords in the two URLs, so that they can be searched for and blotted out of foreign messages."""
+        found = []
+        for url in (self.database_url, self.redis_url):
+            password = _password(url.get_secret_value())
+            if password:
+                found += [password, unquote(password)]
+        return tuple(dict.fromkeys(found))
+
+
+def _password(url: str) -> str | None:
+    try:
+        return urlsplit(url).password
+    except ValueError:
+        return None
+
+
+def demo_directory() -> Path:
+    """Where the embedded demo keeps its data: QUEUEMON_DEMO_DIR, or the user's state folder."""
+    named = os.environ.get("QUEUEMON_DEMO_DIR")
+    return Path(named).expanduser() if named else Path(platformdirs.user_state_dir("queuemon")) / "demo"
+
+
+def config_file() -> Path | None:
+    """The queuemon.toml in force: QUEUEMON_CONFIG, the working folder's, or the user's; None where there is none."""
+    named = os.environ.get("QUEUEMON_CONFIG")
+    if named:
+        path = Path(named).expanduser()
+        if not path.is_file():
+            raise ConfigError(
+                f"QUEUEMON_CONFIG names {str(path)!r}, which is no file",
+                expected="the path of a queuemon.toml",
+                next_step="correct or unset QUEUEMON_CONFIG",
+            )
+        return path
+    for path in (Path.cwd() / CONFIG_FILE, Path(platformdirs.user_config_dir("queuemon")) / CONFIG_FILE):
+        if path.is_file():
+            return path
+    return None
+
+
+def load(profile: str | None = None) -> Settings:
+    """The settings in force; `profile` (or QUEUEMON_PROFILE) names a table of queuemon.toml.
+
+    Raises ConfigError for an unknown profile, an unknown or mistyped setting, half a pair of URLs, or a URL of the
+    wrong kind. No message holds a URL.
+    """
+    wanted = profile or os.environ.get("QUEUEMON_PROFILE")
+    path = config_file()
+    profiles = _profiles(path) if path else {}
+    values: dict[str, Any] = {}
+    if wanted is not None:
+        if wanted not in profiles:
+            known = ", ".join(sorted(profiles)) or "none"
+            raise ConfigError(
+                f"there is no profile {wanted!r}",
+                expected=f"one of the profiles of {path or CONFIG_FILE}: {known}",
+                next_step=f"add a table [profiles.{wanted}] to {CONFIG_FILE}, or leave the profile out",
+            )
+        values = dict(profiles[wanted])
+    elif "default" in profiles:
+        wanted, values = "default", dict(profiles["default"])
+    elif len(profiles) == 1:
+        wanted, values = next((name, dict(table)) for name, table in profiles.items())
+
+    for variable, key in (("QUEUEMON_DATABASE_URL", "database_url"), ("QUEUEMON_REDIS_URL", "redis_url")):
+        if os.environ.get(variable):
+            values[key] = os.environ[variable]
+    if os.environ.get("QUEUEMON_READ_ONLY", "").lower() in {"1", "true", "yes", "on"}:
+        values["read_only"] = True
+
+    embedded = not values.get("database_url") and not values.get("redis_url")
+    name = wanted or ("demo" if embedded else "default")
+    return _build(name, values, embedded=embedded)
+
+
+def _build(name: str, values: dict[str, Any], *, embedded: bool) -> Settings:
+    for key, schemes, variable in (
+        ("database_url", ("postgresql", "postgres"), "QUEUEMON_DATABASE_URL"),
+        ("redis_url", ("redis", "rediss", "unix"), "QUEUEMON_REDIS_URL"),
+    ):
+        if not embedded:
+            _check_url(values.get(key), schemes, variable)
+    base = _thresholds(values.pop("thresholds", {}), Thresholds(), "thresholds")
+    per_queue = {
+        queue: _thresholds(table, base, f"queues.{queue}") for queue, table in _table(values, "queues").items()
+    }
+    keys = _table(values, "keys")
+    try:
+        return Settings(
+            **{
+                "profile": name,
+                "colour": COLOURS.get(name, "grey"),
+                "embedded": embedded,
+                "thresholds": base,
+                "queue_thresholds": per_queue,
+                "keys": Keys(**keys),
+                **values,
+            }
+        )
+    except TypeError:
+        raise ConfigError(
+            f"profile {name!r} sets unknown Redis keys",
+            expected=f"keys.* among {', '.join(f.name for f in fields(Keys))}",
+            next_step=f"correct {CONFIG_FILE}",
+        ) from None
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        known = ", ".join(sorted(set(Settings.model_fields) - {"embedded", "queue_thresholds"} | {"queues"}))
+        unknown = first["type"] == "extra_forbidden"
+        raise ConfigError(
+            f"profile {name!r}: setting {where!r} {'does not exist' if unknown else 'cannot be used'}",
+            expected=f"one of: {known}" if unknown else first["msg"],
+            next_step=f"correct {CONFIG_FILE}",
+        ) from None
+
+
+def _table(values: dict[str, Any], key: str) -> dict[str, Any]:
+    table = values.pop(key, {})
+    if not isinstance(table, dict):
+        raise ConfigError(
+            f"setting {key!r} is not a table", expected=f"[profiles.NAME.{key}]", next_step=f"correct {CONFIG_FILE}"
+        )
+    return table
+
+
+def _thresholds(table: object, base: Thresholds, where: str) -> Thresholds:
+    known = {f.name: type(getattr(base, f.name)) for f in fields(Thresholds)}
+    if not isinstance(table, dict) or not set(table) <= set(known):
+        odd = ", ".join(sorted(set(table) - set(known))) if isinstance(table, dict) else repr(type(table).__name__)
+        raise ConfigError(
+            f"{where} holds {odd}", expected=f"thresholds among {', '.join(known)}", next_step=f"correct {CONFIG_FILE}"
+        )
+    for key, value in table.items():
+        if isinstance(value, bool) or not isinstance(value, int | float) or value < 0:
+            raise ConfigError(
+                f"{where}.{key} is {value!r}", expected="a number, 0 or more", next_step=f"correct {CONFIG_FILE}"
+            )
+    return replace(base, **{key: known[key](value) for key, value in table.items()})
+
+
+def _check_url(value: object, schemes: tuple[str, ...], variable: str) -> None:
+    if not value:
+        raise ConfigError(
+            f"{variable} is not set, but the other store's URL is",
+            expected="both URLs, or neither for the embedded demo",
+            next_step=f"set {variable}",
+        )
+    try:
+        parts = urlsplit(str(value))
+        _ = parts.port
+        fine = parts.scheme.split("+")[0] in schemes
+    except ValueError:
+        fine = False
+    if not fine:
+        raise ConfigError(
+            f"{variable} is not a URL that can be used here (it is not shown: it may hold a password)",
+            expected=f"{schemes[0]}://user:password@host:port/name",
+            next_step=f"correct {variable}; special characters in the password are written as %XX",
+        )
+
+
+def _profiles(path: Path) -> dict[str, dict[str, Any]]:
+    try:
+        document = tomllib.loads(path.read_text("utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(
+            f"{path} cannot be read ({type(error).__name__})", expected="a UTF-8 TOML file", next_step="correct it"
+        ) from None
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{path} is not TOML: {error}", expected="a TOML file", next_step="correct it") from None
+    profiles = document.pop("profiles", {})
+    if document or not isinstance(profiles, dict) or not all(isinstance(t, dict) for t in profiles.values()):
+        raise ConfigError(
+            f"{path} holds {', '.join(sorted(document)) or 'something else'} beside its profiles",
+            expected="nothing but tables [profiles.NAME]",
+            next_step="move the settings into a profile",
+        )
+    return profiles
