@@ -1,7 +1,8 @@
 """Settings and profiles: the environment and queuemon.toml are read here and nowhere else.
 
-Order: environment variables beat the profile in queuemon.toml, which beats the defaults. Nothing configured means the
-embedded demo. A profile is a table `[profiles.NAME]`; `[profiles.NAME.queues."email-sending"]` sets thresholds per queue.
+Order: environment variables beat the profile in queuemon.toml, which beats the defaults. Nothing configured means
+the embedded demo. A profile is a table `[profiles.NAME]`; `[profiles.NAME.queues."email-sending"]` sets a queue's
+thresholds.
 """
 
 from __future__ import annotations

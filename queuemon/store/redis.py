@@ -1,0 +1,171 @@
+"""The Redis half: connections with timeouts, Lua scripts by name, and driver errors translated in one place."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import cache
+from importlib import resources
+from typing import Any, cast
+from urllib.parse import unquote, urlsplit
+
+import redis
+from redis import exceptions as rx
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from queuemon.config import Settings
+from queuemon.contract import Keys
+from queuemon.errors import NotAllowed, QueuemonError, StoreError, StoreTimeout, StoreUnavailable
+
+STORE = "redis"
+
+#: What Redis takes as an argument.
+Argument = str | bytes | int | float
+
+
+class Redis:
+    """One pool of connections to fast dispatch; safe to share between threads. Answers are bytes."""
+
+    def __init__(self, settings: Settings, *, application: str = "queuemon") -> None:
+        self.settings = settings
+        self.keys: Keys = settings.keys
+        self.client: redis.Redis = _client(settings, application)
+
+    def run(self, script: str, keys: Sequence[str], arguments: Sequence[Argument] = ()) -> Any:
+        """Run `scripts/<script>.lua` atomically: EVALSHA, and EVAL when the server does not know it (yet or any more).
+
+        A script must be safe to run twice with the same arguments: a lost reply is answered by calling again.
+        """
+        source, digest = _script(script)
+        with translated(self.settings):
+            try:
+                return self.client.evalsha(digest, len(keys), *keys, *arguments)
+            except rx.NoScriptError:
+                return self.client.eval(source, len(keys), *keys, *arguments)
+
+    @contextmanager
+    def call(self) -> Iterator[redis.Redis]:
+        """The client itself, with errors translated."""
+        with translated(self.settings):
+            yield self.client
+
+    def close(self) -> None:
+        """Give all connections back."""
+        self.client.close()
+        self.client.connection_pool.disconnect()
+
+
+@cache
+def _script(name: str) -> tuple[str, str]:
+    """Source and SHA-1 of a script of this package."""
+    source = (resources.files("queuemon.store") / "scripts" / f"{name}.lua").read_text("utf-8")
+    return source, hashlib.sha1(source.encode(), usedforsecurity=False).hexdigest()
+
+
+def _client(settings: Settings, application: str) -> redis.Redis:
+    """A client whose URL is taken apart here, so that no driver message can print a password."""
+    return redis.Redis(**connection_arguments(settings), client_name=application.replace(" ", "-"))
+
+
+def connection_arguments(settings: Settings) -> dict[str, Any]:
+    """A Redis URL (redis, rediss, unix) as redis-py's keyword arguments, with our timeouts and no hidden retries."""
+    parts = urlsplit(settings.redis_url.get_secret_value())
+    options = dict(pair.partition("=")[::2] for pair in parts.query.split("&")) if parts.query else {}
+    arguments: dict[str, Any] = {
+        "username": unquote(parts.username) if parts.username else None,
+        "password": unquote(parts.password) if parts.password else None,
+        "socket_timeout": settings.redis_timeout_seconds,
+        "socket_connect_timeout": settings.connect_timeout_seconds,
+        "health_check_interval": 0,
+        # One retry at once, on a connection that the server closed while it lay in the pool.
+        "retry": Retry(NoBackoff(), 1),
+        "retry_on_error": [rx.ConnectionError],
+        "protocol": 2,
+    }
+    database = options.get("db", "") if parts.scheme == "unix" else parts.path.lstrip("/") or options.get("db", "")
+    arguments["db"] = int(database) if database.isdigit() else 0
+    if parts.scheme == "unix":
+        arguments["unix_socket_path"] = unquote(parts.path)
+    else:
+        arguments["host"] = unquote(parts.hostname or "localhost")
+        arguments["port"] = parts.port or 6379
+        arguments["socket_keepalive"] = True
+        if parts.scheme == "rediss":
+            arguments["ssl"] = True
+            arguments["ssl_cert_reqs"] = options.get("ssl_cert_reqs", "required")
+            if "ssl_ca_certs" in options:
+                arguments["ssl_ca_certs"] = unquote(options["ssl_ca_certs"])
+    return arguments
+
+
+@contextmanager
+def translated(settings: Settings) -> Iterator[None]:
+    """Driver errors become ours: found, expected, what to do next, and never a URL or a password."""
+    try:
+        yield
+    except QueuemonError:
+        raise
+    except rx.RedisError as error:
+        raise _from_driver(error, settings) from None
+
+
+def _from_driver(error: rx.RedisError, settings: Settings) -> QueuemonError:
+    where = _where(settings)
+    words = str(error)
+    if isinstance(error, rx.AuthenticationError) or words.startswith(("NOAUTH", "WRONGPASS")):
+        return StoreUnavailable(
+            f"Redis at {where} refused the user name or password",
+            expected="credentials it accepts",
+            next_step="correct QUEUEMON_REDIS_URL or the profile",
+            store=STORE,
+        )
+    if isinstance(error, rx.NoPermissionError) or words.startswith("NOPERM"):
+        return NotAllowed(
+            "Redis does not allow this user to do that",
+            expected="an ACL user with rights on the queues' keys",
+            next_step="connect with an operator's user",
+        )
+    if isinstance(error, rx.TimeoutError):
+        return StoreTimeout(
+            f"Redis at {where} did not answer within {settings.redis_timeout_seconds:g} s",
+            expected="an answer in time",
+            next_step="check the server's load and the network",
+            store=STORE,
+        )
+    if isinstance(error, rx.BusyLoadingError):
+        return StoreUnavailable(
+            f"Redis at {where} is loading its data",
+            expected="a server that answers",
+            next_step="wait a moment",
+            store=STORE,
+        )
+    if isinstance(error, rx.ConnectionError):
+        return StoreUnavailable(
+            f"Redis at {where} cannot be reached",
+            expected="a running server",
+            next_step="check that it runs and that QUEUEMON_REDIS_URL or the profile names it",
+            store=STORE,
+        )
+    if isinstance(error, rx.OutOfMemoryError) or words.startswith("OOM"):
+        return StoreError(
+            "Redis has reached maxmemory and accepts no writes",
+            expected="room for the queues",
+            next_step="raise maxmemory; what committed is published when it accepts again",
+            store=STORE,
+        )
+    if words.startswith("WRONGTYPE"):
+        return StoreError(
+            "a key of the contract holds another type in Redis",
+            expected="lists at queue:{name}, hashes at job:{id}",
+            next_step="find out who else writes these keys",
+            store=STORE,
+        )
+    return StoreError(f"Redis: {type(error).__name__}", store=STORE)
+
+
+def _where(settings: Settings) -> str:
+    """host:port or socket of the server, which is safe to print."""
+    arguments = connection_arguments(settings)
+    return cast(str, arguments.get("unix_socket_path")) or f"{arguments['host']}:{arguments['port']}"
