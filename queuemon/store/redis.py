@@ -16,10 +16,14 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from queuemon.config import Settings
-from queuemon.contract import Keys
+from queuemon.contract import Keys, decode_element
 from queuemon.errors import NotAllowed, QueuemonError, StoreError, StoreTimeout, StoreUnavailable
+from queuemon.model import RedisHalf, RedisPlace, RedisQueue
 
 STORE = "redis"
+
+#: Elements looked through at each end of a list when one job is searched.
+SEARCH_WINDOW = 1_000
 
 #: What Redis takes as an argument.
 Argument = str | bytes | int | float
@@ -50,6 +54,64 @@ class Redis:
         """The client itself, with errors translated."""
         with translated(self.settings):
             yield self.client
+
+    def half(self, names: Sequence[str]) -> RedisHalf:
+        """Every named queue's list length, pause copy and quarantine, in one pipeline (200 queues: about 1 ms)."""
+        with self.call() as client:
+            pipe = client.pipeline(transaction=False)
+            for name in names:
+                pipe.llen(self.keys.queue_key(name))
+                pipe.hmget(self.keys.paused_key(name), "paused", "epoch")
+                pipe.llen(self.keys.quarantine_key(name))
+            pipe.info("server")
+            pipe.info("memory")
+            *answers, server, memory = pipe.execute()
+        found = {}
+        for n, name in enumerate(names):
+            length, (paused, epoch), quarantined = answers[3 * n : 3 * n + 3]
+            found[name] = RedisQueue(
+                name=name,
+                length=int(length),
+                paused=None if paused is None else paused == b"1",
+                pause_epoch=int(epoch) if epoch is not None and epoch.isdigit() else None,
+                quarantined=int(quarantined),
+            )
+        version = server.get("valkey_version") or server.get("redis_version", "?")
+        kind = "Valkey" if "valkey_version" in server else "Redis"
+        return RedisHalf(queues=found, used_memory_bytes=int(memory.get("used_memory", 0)), server=f"{kind} {version}")
+
+    def place(self, job_id: str, queue: str, worker_id: str | None) -> RedisPlace:
+        """Where a job is: its marker, the hand of its worker, and the first and last SEARCH_WINDOW elements of the list.
+
+        A hint: elements move while one looks. Bounded by three windows whatever the list's length.
+        """
+        with self.call() as client:
+            pipe = client.pipeline(transaction=False)
+            pipe.hget(self.keys.marker_key(job_id), "gen")
+            pipe.llen(self.keys.queue_key(queue))
+            pipe.lrange(self.keys.queue_key(queue), 0, SEARCH_WINDOW - 1)
+            pipe.lrange(self.keys.queue_key(queue), -SEARCH_WINDOW, -1)
+            if worker_id:
+                pipe.lrange(self.keys.processing_key(worker_id, queue), 0, SEARCH_WINDOW - 1)
+            marker, length, head, tail, *hands = pipe.execute()
+        gen = int(marker) if marker is not None and marker.isdigit() else None
+        needle = job_id.encode()
+
+        def index(elements: Sequence[bytes]) -> int | None:
+            for n, raw in enumerate(elements):
+                if needle in raw and (element := decode_element(raw)) is not None and element.id == job_id:
+                    return n
+            return None
+
+        if hands and index(hands[0]) is not None:
+            return RedisPlace(where="in hand", marker_gen=gen, worker_id=worker_id)
+        for elements, first in ((head, 0), (tail, max(0, int(length) - len(tail)))):
+            if (n := index(elements)) is not None:
+                return RedisPlace(where="list", position=first + n, marker_gen=gen)
+        if int(length) > 2 * SEARCH_WINDOW:
+            note = f"not among the first and last {SEARCH_WINDOW:,} of {int(length):,} elements"
+            return RedisPlace(where="unknown", marker_gen=gen, note=note)
+        return RedisPlace(where="nowhere", marker_gen=gen)
 
     def close(self) -> None:
         """Give all connections back."""

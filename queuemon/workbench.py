@@ -1,0 +1,349 @@
+"""`connect()` and the `Workbench`: the one place where the parts are wired; every surface holds one of these."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import threading
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from types import TracebackType
+from typing import IO, TYPE_CHECKING, Any, Self
+from uuid import UUID
+
+from pydantic import SecretStr
+
+from queuemon import config
+from queuemon.config import Settings
+from queuemon.contract import JobStatus, Priority
+from queuemon.errors import InvalidValue, LimitExceeded, NotAllowed, StackError, UnknownJob, UnknownQueue
+from queuemon.filters import JobFilter
+from queuemon.model import (
+    ActionKind,
+    ActionProgress,
+    ActionRecord,
+    ActionResult,
+    Check,
+    Count,
+    JobDetail,
+    JobPage,
+    Plan,
+    Queue,
+    RedisPlace,
+    Snapshot,
+    Trend,
+)
+from queuemon.store import Store
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+#: Columns of `frame` when none are named.
+FRAME_COLUMNS = ("id", "queue", "status", "attempts", "created_at", "finished_at", "error_type", "error_message")
+
+#: Name of the file in the demo's folder that holds its two URLs (readable by its owner alone).
+DEMO_URLS = "urls.json"
+
+
+def connect(profile: str | None = None) -> Workbench:
+    """A Workbench for a profile of queuemon.toml, the two environment variables, or the running embedded demo.
+
+    Connects to nothing yet: a store that is away shows in the first read. Raises ConfigError for settings that cannot
+    be used, StackError when nothing is configured and no demo runs.
+    """
+    return Workbench(resolve(config.load(profile)))
+
+
+def resolve(settings: Settings) -> Settings:
+    """The settings with the embedded demo's URLs filled in, when nothing was configured."""
+    if not settings.embedded or settings.database_url.get_secret_value():
+        return settings
+    path = config.demo_directory() / DEMO_URLS
+    try:
+        urls = json.loads(path.read_text("utf-8"))
+        found = {key: SecretStr(urls[key]) for key in ("database_url", "redis_url")}
+    except (OSError, ValueError, KeyError, TypeError):
+        raise StackError(
+            "nothing is configured and no embedded demo is running",
+            expected="QUEUEMON_DATABASE_URL and QUEUEMON_REDIS_URL, a queuemon.toml, or the demo",
+            next_step="run `queuemon demo up`, or set the two URLs",
+        ) from None
+    return settings.model_copy(update=found)
+
+
+class Workbench:
+    """Everything an operator can see and do, over one pair of stores. Safe to share between threads."""
+
+    def __init__(self, settings: Settings, *, application: str = "queuemon") -> None:
+        self.settings = settings
+        self.store = Store(settings, application=application)
+
+    # ------------------------------------------------------------------------------------------------------- see
+
+    def snapshot(self) -> Snapshot:
+        """Every queue's numbers now; each half has its own time and may fail alone. Never raises for a store away."""
+        return self.store.snapshot()
+
+    def queues(self) -> tuple[Queue, ...]:
+        """All queues, most urgent first."""
+        from queuemon.store import reads
+
+        with self.store.postgres.begin(read_only=True) as connection:
+            return reads.queues(connection, self.store.tables)
+
+    def queue_name(self, text: str) -> str:
+        """The bare name of an existing queue, from a name with or without its prefix; raises UnknownQueue."""
+        name = self.settings.keys.queue_name(text)
+        names = [q.name for q in self.queues()]
+        for candidate in (name, text):
+            if candidate in names:
+                return candidate
+        close = difflib.get_close_matches(name, names, n=3)
+        raise UnknownQueue(
+            f"there is no queue {name!r}",
+            expected=f"one of {', '.join(names[:20]) or 'the rows of job_queues, of which there are none'}"
+            + (" …" if len(names) > 20 else ""),
+            next_step=f"did you mean {' or '.join(close)}?" if close else "correct the name",
+        )
+
+    def jobs(
+        self,
+        where: str | JobFilter = "",
+        *,
+        limit: int = 50,
+        after: str | None = None,
+        before: str | None = None,
+        sort: str = "created",
+        descending: bool = True,
+    ) -> JobPage:
+        """A page of jobs matching a filter, newest first; `after` and `before` are cursors of another page."""
+        from queuemon.store import reads
+
+        wanted = self._filter(where)
+        with self.store.postgres.begin(read_only=True) as connection:
+            return reads.page(
+                connection,
+                self.store.tables,
+                self.settings,
+                wanted,
+                limit=limit,
+                after=after,
+                before=before,
+                sort=sort,
+                descending=descending,
+            )
+
+    def job(self, job_id: UUID | str) -> JobDetail:
+        """A job, every attempt at it, and where it is in Redis (a hint). Raises UnknownJob, InvalidValue."""
+        from queuemon.errors import QueuemonError
+        from queuemon.store import reads
+
+        key = parse_id(job_id)
+        with self.store.postgres.begin(read_only=True) as connection:
+            job = reads.job(connection, self.store.tables, key)
+            if job is None:
+                raise UnknownJob(
+                    f"there is no job {key}",
+                    expected="the id of a job that stands in `jobs`",
+                    next_step="a deleted job is listed under `queuemon actions`",
+                )
+            attempts = reads.history(connection, self.store.tables, key)
+            clock = reads.clock(connection)
+        try:
+            place = self.store.redis.place(str(key), job.queue, job.worker_id)
+        except QueuemonError as error:
+            place = RedisPlace(where="unknown", note=str(error))
+        return JobDetail(job=job, attempts=attempts, redis=place, clock=clock)
+
+    def count(self, where: str | JobFilter = "") -> Count:
+        """How many jobs match: exact up to a named cap, beyond it "at least"."""
+        from queuemon.store import reads
+
+        with self.store.postgres.begin(read_only=True) as connection:
+            return reads.count(connection, self.store.tables, self.settings, self._filter(where))
+
+    def status_counts(self, queue: str | None = None) -> dict[JobStatus, int]:
+        """Jobs by state, of one queue or all; exact."""
+        from queuemon.store import reads
+
+        with self.store.postgres.begin(read_only=True) as connection:
+            name = self.settings.keys.queue_name(queue) if queue else None
+            return reads.status_counts(connection, self.store.tables, name)
+
+    def frame(
+        self,
+        where: str | JobFilter = "",
+        *,
+        columns: Sequence[str] = FRAME_COLUMNS,
+        limit: int = 1_000_000,
+        seconds: float = 60.0,
+    ) -> pd.DataFrame:
+        """The matching jobs, newest first, as a pandas DataFrame; `columns` may hold `payload.PATH` (text).
+
+        Raises InvalidValue for an unknown column, LimitExceeded above ten million rows, StoreTimeout after `seconds`.
+        """
+        from queuemon.store import export
+
+        self._check_limit(limit)
+        table = export.read_arrow(self.store.postgres, self._filter(where), columns, limit, seconds=seconds)
+        frame: pd.DataFrame = table.to_pandas()
+        return frame
+
+    def export_csv(
+        self,
+        target: IO[bytes],
+        where: str | JobFilter = "",
+        *,
+        columns: Sequence[str] = FRAME_COLUMNS,
+        limit: int = 1_000_000,
+        seconds: float = 60.0,
+    ) -> None:
+        """The matching jobs, newest first, streamed as CSV."""
+        from queuemon.store import export
+
+        self._check_limit(limit)
+        export.write_csv(self.store.postgres, self._filter(where), columns, limit, target, seconds=seconds)
+
+    def trends(self, queue: str | None = None, *, hours: float = 6.0, bucket_seconds: int | None = None) -> Trend:
+        """Arrivals, completions and failed attempts over the last hours, of one queue or all."""
+        from queuemon.store import trends
+
+        if not 0 < hours <= 24 * 31:
+            raise InvalidValue(f"hours is {hours}", expected="more than 0, at most 744")
+        # About 120 points whatever the window, in whole minutes.
+        bucket = bucket_seconds or max(60, round(hours * 3600 / 120 / 60) * 60)
+        if bucket < 60 or bucket % 60:
+            raise InvalidValue(f"bucket_seconds is {bucket}", expected="whole minutes, 60 or more")
+        name = self.settings.keys.queue_name(queue) if queue else None
+        with self.store.postgres.begin(read_only=True) as connection:
+            return trends.trend(connection, self.store.tables, queue=name, hours=hours, bucket_seconds=bucket)
+
+    # ------------------------------------------------------------------------------------------------------- fix
+
+    @property
+    def read_only(self) -> bool:
+        """Whether this workbench refuses every action."""
+        return self.read_only_reason is not None
+
+    @property
+    def read_only_reason(self) -> str | None:
+        """Why it refuses: the profile, or the rights of the database role; None when it may act."""
+        if self.settings.read_only:
+            return f"the profile {self.settings.profile!r} is read-only"
+        if self._role_reason is None:
+            from queuemon.errors import QueuemonError
+            from queuemon.store import rights
+
+            try:
+                with self.store.postgres.begin(read_only=True) as connection:
+                    self._role_reason = (rights.refusal(connection, self.store.tables),)
+            except QueuemonError:
+                return None  # PostgreSQL is away: nothing is known, and nothing can be done anyway
+        return self._role_reason[0]
+
+    #: What the rights of the role said, once known.
+    _role_reason: tuple[str | None] | None = None
+
+    def plan(self, kind: ActionKind | str, target: Any, **options: Any) -> Plan:
+        """What an action would do, by reading alone. `target`: a filter, a job id, ids, or a queue's name."""
+        from queuemon import actions
+
+        return actions.plan(self.store, kind, target, **options)
+
+    def apply(
+        self,
+        plan: Plan,
+        *,
+        reason: str = "",
+        progress: Callable[[ActionProgress], None] | None = None,
+        stop: threading.Event | None = None,
+    ) -> ActionResult:
+        """Do what a plan says to those jobs whose state still matches; the same plan again changes nothing."""
+        from queuemon import actions
+
+        if (why := self.read_only_reason) is not None:
+            raise NotAllowed(
+                f"{plan.kind.value} is refused: {why}",
+                expected="a profile and a role that may act",
+                next_step="connect with an operator's profile",
+            )
+        return actions.apply(self.store, plan, reason=reason, progress=progress, stop=stop)
+
+    def retry(self, where: str | JobFilter | UUID | Sequence[UUID], *, reason: str = "") -> ActionResult:
+        """Plan and apply in one: failed and expired jobs run again with fresh attempts."""
+        return self.apply(self.plan("retry", where), reason=reason)
+
+    def pause(self, queue: str, *, reason: str = "", until: str | datetime | None = None) -> ActionResult:
+        """No claim begun after this succeeds; running jobs finish."""
+        return self.apply(self.plan("pause", queue, until=until), reason=reason)
+
+    def resume(self, queue: str, *, reason: str = "") -> ActionResult:
+        """Deadlines are extended by the time paused, then the queue runs on."""
+        return self.apply(self.plan("resume", queue), reason=reason)
+
+    def set_priority(self, queue: str, priority: Priority | str, *, reason: str = "") -> ActionResult:
+        """Order in which workers serve the queue: high, normal or low."""
+        return self.apply(self.plan("prioritise", queue, priority=priority), reason=reason)
+
+    def scale(self, queue: str, concurrency: int, *, reason: str = "") -> ActionResult:
+        """How many worker processes are meant for the queue."""
+        return self.apply(self.plan("scale", queue, concurrency=concurrency), reason=reason)
+
+    def actions(self, limit: int = 50) -> tuple[ActionRecord, ...]:
+        """The audit trail, newest first."""
+        from queuemon import actions
+
+        return actions.actions(self.store, limit=limit)
+
+    # ----------------------------------------------------------------------------------------------------- set up
+
+    def install(self) -> tuple[str | None, str]:
+        """Bring the database to this version's schema; returns the versions (before, after)."""
+        from queuemon.schema import migrate
+        from queuemon.store.postgres import translated
+
+        with translated(self.settings):
+            return migrate.upgrade_engine(self.store.postgres.engine)
+
+    def doctor(self) -> tuple[Check, ...]:
+        """What is right and wrong with this system, each with what to do."""
+        from queuemon.store import doctor
+
+        return doctor.checks(self.store)
+
+    def close(self) -> None:
+        """Give all connections back."""
+        self.store.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"<Workbench {self.settings.profile!r}{' (embedded demo)' if self.settings.embedded else ''}>"
+
+    @staticmethod
+    def _filter(where: str | JobFilter) -> JobFilter:
+        return where if isinstance(where, JobFilter) else JobFilter.parse(where)
+
+    @staticmethod
+    def _check_limit(limit: int) -> None:
+        from queuemon.store.export import EXPORT_LIMIT
+
+        if not 1 <= limit <= EXPORT_LIMIT:
+            raise LimitExceeded(f"limit is {limit:,}", expected=f"1 to {EXPORT_LIMIT:,}", next_step="narrow the filter")
+
+
+def parse_id(text: UUID | str) -> UUID:
+    """A job's or action's id; raises InvalidValue for anything that is not a UUID."""
+    if isinstance(text, UUID):
+        return text
+    try:
+        return UUID(text.strip())
+    except (ValueError, AttributeError):
+        shown = text if isinstance(text, str) and len(text) <= 60 else str(text)[:57] + "…"
+        raise InvalidValue(
+            f"{shown!r} is not an id", expected="a UUID such as 0199f3c2-7d1e-7c55-9a41-2f6d1b0c9e77"
+        ) from None
