@@ -1,0 +1,166 @@
+"""Background processes of the demo: started so that they outlive the command, recognised, and stopped.
+
+A pid alone proves nothing, since the system uses numbers again: a pid file also holds the start time of its process,
+and a process that began at another time is foreign and never touched.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Final
+
+import psutil
+
+from queuemon.demo.host import Account, disk_errors, make_folder, write_private
+
+#: Start times are compared with this much slack: a stepped clock moves all of them a little.
+_SLACK_SECONDS: Final = 2.0
+
+#: The shell ends at once, so the program belongs to init and leaves no zombie with us.
+_DETACH: Final = '"$@" >&2 </dev/null & echo $!'
+
+
+def start_detached(
+    argv: Sequence[str | Path], *, directory: Path, env: Mapping[str, str], log: Path, account: Account | None = None
+) -> int:
+    """Start a program in a session of its own, in `directory`, its output appended to `log`; returns its pid."""
+    with open(os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "ab") as output:
+        started = subprocess.run(
+            ["/bin/sh", "-c", _DETACH, "sh", *map(str, argv)],
+            cwd=directory,
+            env=dict(env),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=output,
+            start_new_session=True,
+            check=True,
+            **(account.popen() if account else {}),
+        )
+    return int(started.stdout)
+
+
+def runs(process: psutil.Process) -> bool:
+    """Whether a process still runs; one that ended and waits for its parent does not."""
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+def wait_gone(processes: Iterable[psutil.Process], seconds: float) -> list[psutil.Process]:
+    """Wait until the processes have ended; returns those that have not."""
+    deadline = time.monotonic() + seconds
+    left = [p for p in processes if runs(p)]
+    while left and time.monotonic() < deadline:
+        time.sleep(0.02)
+        left = [p for p in left if runs(p)]
+    return left
+
+
+def end(processes: Iterable[psutil.Process], *signals: signal.Signals, seconds: float) -> None:
+    """Send each signal in turn to those still running, with time after each, and KILL to the rest."""
+    left = list(processes)
+    for sign, patience in [*((s, seconds) for s in signals), (signal.SIGKILL, 5.0)]:
+        for process in left:
+            try:
+                process.send_signal(sign)
+            except psutil.NoSuchProcess:
+                continue
+        left = wait_gone(left, patience)
+        if not left:
+            return
+
+
+def spawn(name: str, argv: Sequence[str | Path], directory: Path, env: Mapping[str, str]) -> int:
+    """Start a named process of the stack in `directory`, unless it runs already; returns its pid.
+
+    Its output goes to `processes/<name>.log`.
+    """
+    folder = directory / "processes"
+    running = alive(directory).get(name)
+    if running is not None:
+        return running
+    with disk_errors(directory):
+        make_folder(folder, 0o700)
+        pid = start_detached(argv, directory=directory, env=env, log=folder / f"{name}.log")
+        try:
+            record = {"pid": pid, "started": psutil.Process(pid).create_time(), "session": os.getsid(pid)}
+        except (psutil.NoSuchProcess, ProcessLookupError):
+            return pid  # ended at once: alive() will not list it, its log says why
+        write_private(folder / f"{name}.json", json.dumps(record))
+    return pid
+
+
+def alive(directory: Path) -> dict[str, int]:
+    """The named processes of the stack in `directory` that run now, with their pids."""
+    found = {path.stem: _recorded(path) for path in sorted((directory / "processes").glob("*.json"))}
+    return {name: process.pid for name, process in found.items() if process is not None}
+
+
+def stop_all(directory: Path, timeout: float = 10.0, *, only: Iterable[str] | None = None) -> None:
+    """Stop all named processes (or `only` some) and what they started: TERM first, KILL for what is left after a time."""
+    paths = sorted((directory / "processes").glob("*.json"))
+    chosen = [p for p in paths if only is None or p.stem in only]
+    main = [process for path in chosen if (process := _recorded(path)) is not None]
+    family = [relative for path in chosen for relative in _family(path)]
+    # TERM goes to the named process alone: a supervisor ends its own workers, in its own order.
+    for process in main:
+        try:
+            process.terminate()
+        except psutil.NoSuchProcess:
+            continue
+    deadline = time.monotonic() + timeout
+    wait_gone(main, timeout)
+    end(wait_gone(family, 0.0), signal.SIGTERM, seconds=max(deadline - time.monotonic(), 1.0))
+    for path in chosen:
+        path.unlink(missing_ok=True)
+
+
+def _read(path: Path) -> tuple[int, float, int] | None:
+    try:
+        record = json.loads(path.read_text("utf-8"))
+        return int(record["pid"]), float(record["started"]), int(record["session"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _recorded(path: Path) -> psutil.Process | None:
+    """The process of a pid file; None when it has ended or the number belongs to another program now."""
+    record = _read(path)
+    if record is None:
+        return None
+    pid, started, _ = record
+    try:
+        process = psutil.Process(pid)
+        same = abs(process.create_time() - started) < _SLACK_SECONDS
+    except psutil.Error:
+        return None
+    return process if same and runs(process) else None
+
+
+def _family(path: Path) -> list[psutil.Process]:
+    """A named process, its descendants, and those of its session that outlived it."""
+    record = _read(path)
+    if record is None:
+        return []
+    _, started, session = record
+    found: dict[int, psutil.Process] = {}
+    process = _recorded(path)
+    if process is not None:
+        found = {p.pid: p for p in (process, *process.children(recursive=True))}
+    # The shell that led the session is gone. A process with its number means that the number was used again, which
+    # the system does only after the last member of the session has ended.
+    if not psutil.pid_exists(session):
+        for candidate in psutil.process_iter():
+            try:
+                if os.getsid(candidate.pid) == session and candidate.create_time() > started - _SLACK_SECONDS:
+                    found[candidate.pid] = candidate
+            except (psutil.Error, OSError):
+                continue
+    return list(found.values())
