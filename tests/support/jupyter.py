@@ -1,0 +1,230 @@
+"""Starts a private JupyterLab or Voilà and a Chromium that cannot reach the internet: what the browser tests stand on."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import secrets
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+from urllib.parse import urlsplit
+
+from playwright.sync_api import Browser, Page, Route, TimeoutError, sync_playwright
+
+T = TypeVar("T")
+
+CHROMIUM = "/usr/bin/chromium"
+FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+
+
+def free_port() -> int:
+    """A port on the loopback interface that nobody listens on now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def wait_for(condition: Callable[[], T | None], what: str, *, seconds: float = 30.0, interval: float = 0.1) -> T:
+    """The condition's first truthy value; fails with `what` when there is none within the time."""
+    deadline = time.monotonic() + seconds
+    while True:
+        if value := condition():
+            return value
+        if time.monotonic() > deadline:
+            raise AssertionError(f"not within {seconds:g} s: {what}")
+        time.sleep(interval)
+
+
+@dataclass(kw_only=True)
+class Server:
+    """A running JupyterLab or Voilà."""
+
+    url: str
+    token: str
+    root: Path
+    process: subprocess.Popen[bytes]
+    log: Path
+
+    def lab_url(self, notebook: str) -> str:
+        """Address that opens one notebook, in a workspace of its own."""
+        return f"{self.url}/lab/workspaces/auto-{secrets.token_hex(4)}/tree/{notebook}?token={self.token}"
+
+    def voila_url(self, notebook: str, **query: str) -> str:
+        """Address that renders one notebook."""
+        extra = "".join(f"&{k}={v}" for k, v in query.items())
+        return f"{self.url}/voila/render/{notebook}?token={self.token}{extra}"
+
+    def get(self, path: str) -> Any:
+        """A JSON answer of the server's REST interface."""
+        request = urllib.request.Request(f"{self.url}{path}", headers={"Authorization": f"token {self.token}"})
+        with urllib.request.urlopen(request, timeout=10) as answer:
+            return json.load(answer)
+
+
+def _environment(home: Path, extra: Mapping[str, str]) -> dict[str, str]:
+    """This process's environment without its Jupyter settings, and with a home, config and runtime folder of its own."""
+    clean = {k: v for k, v in os.environ.items() if not k.startswith(("JUPYTER", "QUEUEMON", "XDG_", "PYTEST"))}
+    return {
+        **clean,
+        "HOME": str(home),
+        "JUPYTER_CONFIG_DIR": str(home / "config"),
+        "JUPYTER_DATA_DIR": str(home / "data"),
+        "JUPYTER_RUNTIME_DIR": str(home / "runtime"),
+        "JUPYTERLAB_SETTINGS_DIR": str(home / "settings"),
+        "JUPYTERLAB_WORKSPACES_DIR": str(home / "workspaces"),
+        "IPYTHONDIR": str(home / "ipython"),
+        "PYTHONDONTWRITEBYTECODE": "",
+        **extra,
+    }
+
+
+def _theme_settings(home: Path, theme: str) -> None:
+    """JupyterLab's theme, and none of its questions about news."""
+    folder = home / "settings" / "@jupyterlab" / "apputils-extension"
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "themes.jupyterlab-settings").write_text(json.dumps({"theme": theme}))
+    (folder / "notification.jupyterlab-settings").write_text(
+        json.dumps({"fetchNews": "false", "checkForUpdates": False})
+    )
+
+
+@contextmanager
+def running(
+    command: list[str], *, root: Path, home: Path, ready: str, env: Mapping[str, str] | None = None
+) -> Iterator[Server]:
+    """Start `command` (Jupyter arguments) on a free port, wait until `ready` answers, and stop the whole group at the end."""
+    home.mkdir(parents=True, exist_ok=True)
+    token, port = secrets.token_hex(16), free_port()
+    log = home / "server.log"
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            [sys.executable, "-m", *command, f"--port={port}"],
+            cwd=root,
+            env=_environment(home, {"JUPYTER_TOKEN": token, **(env or {})}),
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    server = Server(url=f"http://127.0.0.1:{port}", token=token, root=root, process=process, log=log)
+
+    def answers() -> bool:
+        assert process.poll() is None, f"the server ended:\n{log.read_text()[-3000:]}"
+        try:
+            urllib.request.urlopen(f"{server.url}{ready}?token={token}", timeout=5).close()
+        except (urllib.error.URLError, OSError):
+            return False
+        return True
+
+    try:
+        wait_for(answers, "the server answers", seconds=60)
+        yield server
+    finally:
+        stop(process)
+
+
+def stop(process: subprocess.Popen[bytes]) -> None:
+    """End a process and what it started; its kernels share its group."""
+    for sign, patience in ((signal.SIGTERM, 10), (signal.SIGKILL, 10)):
+        if process.poll() is not None:
+            break
+        os.killpg(process.pid, sign)
+        try:
+            process.wait(patience)
+        except subprocess.TimeoutExpired:
+            continue
+
+
+def lab(root: Path, home: Path, *, theme: str = "JupyterLab Light", env: Mapping[str, str] | None = None) -> Any:
+    """A JupyterLab on `root`; a context manager that yields a `Server`."""
+    home.mkdir(parents=True, exist_ok=True)
+    _theme_settings(home, theme)
+    command = [
+        "jupyterlab",
+        "--no-browser",
+        "--ip=127.0.0.1",
+        "--ServerApp.port_retries=0",
+        f"--ServerApp.root_dir={root}",
+    ]
+    if os.geteuid() == 0:
+        command.append("--allow-root")
+    return running(command, root=root, home=home, ready="/api/status", env=env)
+
+
+def voila(root: Path, home: Path, *, theme: str = "light", env: Mapping[str, str] | None = None) -> Any:
+    """A Voilà on `root`; a context manager that yields a `Server`."""
+    command = ["voila", "--no-browser", "--Voila.ip=127.0.0.1", "--token", f"--theme={theme}", str(root)]
+    return running(command, root=root, home=home, ready="/", env=env)
+
+
+@dataclass(kw_only=True)
+class Watched:
+    """A page with everything it logged as an error and every address it wanted outside this machine."""
+
+    page: Page
+    errors: list[str] = field(default_factory=list)
+    outside: list[str] = field(default_factory=list)
+
+
+@contextmanager
+def chromium() -> Iterator[Browser]:
+    """A headless Chromium."""
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        try:
+            yield browser
+        finally:
+            browser.close()
+
+
+def open_page(browser: Browser, *, width: int = 1400, height: int = 900) -> Watched:
+    """A page that is refused everything outside 127.0.0.1 and remembers that it asked."""
+    page = browser.new_page(viewport={"width": width, "height": height})
+    watched = Watched(page=page)
+
+    def guard(route: Route) -> None:
+        if urlsplit(route.request.url).hostname in {"127.0.0.1", "localhost", None}:
+            route.continue_()
+        else:
+            watched.outside.append(route.request.url)
+            route.abort()
+
+    page.route("**/*", guard)
+    page.on("pageerror", lambda error: watched.errors.append(f"pageerror: {error}"))
+    page.on("console", lambda m: watched.errors.append(f"console: {m.text}") if m.type == "error" else None)
+    return watched
+
+
+def run_all(page: Page) -> None:
+    """Run every cell of the open notebook; returns once the first of them has begun."""
+    page.wait_for_selector(".jp-NotebookPanel .jp-CodeCell", timeout=60_000)
+    page.wait_for_selector(".jp-Notebook-ExecutionIndicator[data-status='idle']", state="attached", timeout=60_000)
+    started = page.locator(".jp-CodeCell .jp-InputPrompt", has_text=re.compile(r"\[(\*|\d+)\]"))
+    # A menu that opens while the page still settles closes again without a command.
+    for _ in range(5):
+        page.click(".lm-MenuBar-itemLabel:text-is('Run')")
+        page.click(".lm-Menu-itemLabel:text-is('Run All Cells')")
+        try:
+            started.first.wait_for(timeout=5_000)
+        except TimeoutError:
+            continue
+        return
+    raise AssertionError("Run All Cells did not start")
