@@ -1,4 +1,4 @@
-"""Starts a private JupyterLab or Voilà and a Chromium that cannot reach the internet: what the browser tests stand on."""
+"""Starts a private JupyterLab or Voilà, and a Chromium cut off from the internet: what the browser tests stand on."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal
 from urllib.parse import urlsplit
 
-from playwright.sync_api import Browser, Page, Route, TimeoutError, sync_playwright
+from playwright.sync_api import Browser, Page, Route, sync_playwright
+from playwright.sync_api import TimeoutError as PlaywrightTimeout
 
-T = TypeVar("T")
+from tests.support.wait import wait_until
 
 CHROMIUM = "/usr/bin/chromium"
 FLAGS = [
@@ -41,17 +41,6 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
-
-
-def wait_for(condition: Callable[[], T | None], what: str, *, seconds: float = 30.0, interval: float = 0.1) -> T:
-    """The condition's first truthy value; fails with `what` when there is none within the time."""
-    deadline = time.monotonic() + seconds
-    while True:
-        if value := condition():
-            return value
-        if time.monotonic() > deadline:
-            raise AssertionError(f"not within {seconds:g} s: {what}")
-        time.sleep(interval)
 
 
 @dataclass(kw_only=True)
@@ -81,7 +70,7 @@ class Server:
 
 
 def _environment(home: Path, extra: Mapping[str, str]) -> dict[str, str]:
-    """This process's environment without its Jupyter settings, and with a home, config and runtime folder of its own."""
+    """This process's environment without its Jupyter settings, with home, config and runtime folders of its own."""
     clean = {k: v for k, v in os.environ.items() if not k.startswith(("JUPYTER", "QUEUEMON", "XDG_", "PYTEST"))}
     return {
         **clean,
@@ -111,7 +100,7 @@ def _theme_settings(home: Path, theme: str) -> None:
 def running(
     command: list[str], *, root: Path, home: Path, ready: str, env: Mapping[str, str] | None = None
 ) -> Iterator[Server]:
-    """Start `command` (Jupyter arguments) on a free port, wait until `ready` answers, and stop the whole group at the end."""
+    """Start `command` on a free port, wait until the path `ready` answers, and stop the whole group at the end."""
     home.mkdir(parents=True, exist_ok=True)
     token, port = secrets.token_hex(16), free_port()
     log = home / "server.log"
@@ -135,7 +124,7 @@ def running(
         return True
 
     try:
-        wait_for(answers, "the server answers", seconds=60)
+        wait_until(answers, timeout=60, message="the server answers")
         yield server
     finally:
         stop(process)
@@ -195,9 +184,11 @@ def chromium() -> Iterator[Browser]:
             browser.close()
 
 
-def open_page(browser: Browser, *, width: int = 1400, height: int = 900) -> Watched:
+def open_page(
+    browser: Browser, *, width: int = 1400, height: int = 900, colour_scheme: Literal["light", "dark"] = "light"
+) -> Watched:
     """A page that is refused everything outside 127.0.0.1 and remembers that it asked."""
-    page = browser.new_page(viewport={"width": width, "height": height})
+    page = browser.new_page(viewport={"width": width, "height": height}, color_scheme=colour_scheme)
     watched = Watched(page=page)
 
     def guard(route: Route) -> None:
@@ -224,7 +215,7 @@ def run_all(page: Page) -> None:
         page.click(".lm-Menu-itemLabel:text-is('Run All Cells')")
         try:
             started.first.wait_for(timeout=5_000)
-        except TimeoutError:
+        except PlaywrightTimeout:
             continue
         return
     raise AssertionError("Run All Cells did not start")
