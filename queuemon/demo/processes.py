@@ -104,7 +104,7 @@ def alive(directory: Path) -> dict[str, int]:
 
 
 def stop_all(directory: Path, timeout: float = 10.0, *, only: Iterable[str] | None = None) -> None:
-    """Stop all named processes (or `only` some) and what they started: TERM first, KILL for what is left after a time."""
+    """Stop all named processes (or `only` some) and what they started: TERM first, KILL after a time."""
     paths = sorted((directory / "processes").glob("*.json"))
     chosen = [p for p in paths if only is None or p.stem in only]
     main = [process for path in chosen if (process := _recorded(path)) is not None]
