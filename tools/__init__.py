@@ -1,0 +1,1 @@
+"""Small programs behind the Makefile: none of them is part of the package."""

@@ -1,0 +1,196 @@
+"""Runs every level of checks and tests, one after the other, and ends with the counts; called by `make test` and `make lint`.
+
+A level that fails does not hide the next ones. The last line is 'N passed, N failed, N skipped', the exit code 0 only without failures.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import xml.etree.ElementTree as ElementTree
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+BIN = Path(sys.executable).parent
+ARTIFACTS = ROOT / "test-artifacts"
+
+CHECKS = {
+    "format": ["ruff", "format", "--check", "."],
+    "style": ["ruff", "check", "."],
+    "types": ["mypy"],
+    "imports": ["lint-imports"],
+    "notebooks": ["python", "-m", "tools.notebooks"],
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Level:
+    """One row of the final table: some pytest arguments and the time they may take."""
+
+    name: str
+    arguments: Sequence[str]
+    #: A level that takes longer hangs: it is ended and counts as failed.
+    limit_seconds: int = 900
+    #: Whether an embedded stack runs meanwhile, named in the environment.
+    stack: bool = False
+
+
+LEVELS = [
+    Level(name="unit", arguments=["tests/unit"]),
+    Level(name="integration-embedded", arguments=["tests/integration", "--stores=embedded"]),
+    Level(name="integration-debian", arguments=["tests/integration", "--stores=debian"]),
+    Level(name="acceptance", arguments=["tests/acceptance"], limit_seconds=1200),
+    Level(name="browser", arguments=["tests/browser"], limit_seconds=1200),
+    Level(
+        name="notebooks",
+        arguments=["--nbval-lax", "--nbval-current-env", "--nbval-sanitize-with=tests/notebooks.cfg", "notebooks"],
+        stack=True,
+    ),
+]
+
+
+@dataclass(kw_only=True)
+class Count:
+    """What came of one level."""
+
+    name: str
+    passed: int = 0
+    failed: int = 0
+    skipped: int = 0
+    seconds: float = 0.0
+    notes: list[str] = field(default_factory=list)
+
+
+def run(command: Sequence[str], *, environment: Mapping[str, str], limit_seconds: int) -> int:
+    """The exit code; output passes through. Ends the whole process group at the limit (code 124) and on Ctrl-C."""
+    program = subprocess.Popen(
+        [str(BIN / command[0]), *command[1:]],
+        cwd=ROOT,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    try:
+        return program.wait(limit_seconds)
+    except subprocess.TimeoutExpired:
+        return 124
+    finally:
+        for ending in (signal.SIGINT, signal.SIGKILL):
+            if program.poll() is None:
+                os.killpg(program.pid, ending)
+                try:
+                    program.wait(15)
+                except subprocess.TimeoutExpired:
+                    continue
+
+
+def lint(environment: Mapping[str, str]) -> Count:
+    """Every check of CHECKS, each counted as one."""
+    count = Count(name="lint")
+    for name, command in CHECKS.items():
+        print(f"-- {name}: {' '.join(command)}", flush=True)
+        if run(command, environment=environment, limit_seconds=300) == 0:
+            count.passed += 1
+        else:
+            count.failed += 1
+            count.notes.append(name)
+    return count
+
+
+def test(level: Level, environment: Mapping[str, str]) -> Count:
+    """One pytest run, counted from its JUnit file; a run that ends early or finds no test counts as a failure."""
+    count = Count(name=level.name)
+    report = ARTIFACTS / f"{level.name}.xml"
+    report.unlink(missing_ok=True)
+    command = ["python", "-m", "pytest", "-q", f"--junit-xml={report}", *level.arguments]
+    code = run(command, environment=environment, limit_seconds=level.limit_seconds)
+    if report.exists():
+        for case in ElementTree.parse(report).getroot().iter("testcase"):  # noqa: S314 (our own file)
+            if case.find("failure") is not None or case.find("error") is not None:
+                count.failed += 1
+            elif case.find("skipped") is not None:
+                count.skipped += 1
+            else:
+                count.passed += 1
+    if code and not count.failed:
+        count.failed += 1
+        reasons = {124: f"stopped after {level.limit_seconds} s", 5: "no test found", 4: "wrong usage"}
+        count.notes.append(reasons.get(code, f"exit code {code}"))
+    return count
+
+
+@contextmanager
+def embedded_stack(environment: Mapping[str, str]) -> Iterator[dict[str, str]]:
+    """The environment with the URLs of a private embedded stack, which is gone afterwards."""
+    folder = tempfile.mkdtemp(prefix="queuemon-")
+    queuemon = str(BIN / "queuemon")
+    try:
+        subprocess.run([queuemon, "demo", "up", "--dir", folder], check=True, env=environment)
+        exports = subprocess.run(
+            [queuemon, "demo", "env", "--dir", folder], check=True, env=environment, capture_output=True, text=True
+        )
+        shell = f"{exports.stdout}\nenv -0"
+        listing = subprocess.run(["/bin/sh", "-c", shell], check=True, env=environment, capture_output=True, text=True)
+        yield dict(line.split("=", 1) for line in listing.stdout.split("\0") if "=" in line)
+    finally:
+        subprocess.run([queuemon, "demo", "down", "--dir", folder], check=False, env=environment)
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def level_count(level: Level, environment: Mapping[str, str]) -> Count:
+    """The count of one level, with its stack where it wants one."""
+    if not level.stack:
+        return test(level, environment)
+    try:
+        with embedded_stack(environment) as with_urls:
+            return test(level, with_urls)
+    except subprocess.CalledProcessError as error:
+        return Count(name=level.name, failed=1, notes=[f"the embedded stack did not start: {error}"])
+
+
+def table(counts: Sequence[Count]) -> str:
+    """The closing lines: a row per level, the time, and the totals."""
+    rows = [f"{'level':<22}{'passed':>8}{'failed':>8}{'skipped':>8}{'seconds':>9}"]
+    for count in counts:
+        row = f"{count.name:<22}{count.passed:>8}{count.failed:>8}{count.skipped:>8}{count.seconds:>9.1f}"
+        rows.append("  ".join([row, *count.notes]))
+    passed, failed, skipped = (
+        sum(getattr(count, name) for count in counts) for name in ("passed", "failed", "skipped")
+    )
+    minutes, seconds = divmod(round(sum(count.seconds for count in counts)), 60)
+    return "\n".join([*rows, "", f"{minutes} min {seconds} s", f"{passed} passed, {failed} failed, {skipped} skipped"])
+
+
+def main(names: Sequence[str]) -> int:
+    """Run the named levels, or all; a name stands for every level that begins with it."""
+    known = ["lint", *(level.name for level in LEVELS)]
+    if unknown := [name for name in names if not any(level.startswith(name) for level in known)]:
+        print(f"No level {', '.join(unknown)}: there are {', '.join(known)}.", file=sys.stderr)
+        return 2
+    wanted = [level for level in known if not names or level.startswith(tuple(names))]
+    ARTIFACTS.mkdir(exist_ok=True)
+    environment = {**os.environ, "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}"}
+    counts = []
+    for name in wanted:
+        print(f"\n==== {name}", flush=True)
+        started = time.monotonic()
+        if name == "lint":
+            count = lint(environment)
+        else:
+            count = level_count(next(level for level in LEVELS if level.name == name), environment)
+        count.seconds = time.monotonic() - started
+        counts.append(count)
+    print(f"\n{table(counts)}", flush=True)
+    return 1 if any(count.failed for count in counts) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
