@@ -1,4 +1,4 @@
-"""Checks (or with --fix, cleans) the notebooks kept in git: no outputs, no machine's traces, one spelling; called by `make lint`."""
+"""Checks the notebooks kept in git (--fix cleans them): no outputs, no trace of a machine, one spelling."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def paths() -> list[Path]:
 
 
 def clean(notebook: dict[str, Any]) -> dict[str, Any]:
-    """The notebook without outputs, counts and machine-dependent metadata; cells without an id get their place as one."""
+    """The notebook without outputs, counts and what a machine wrote into it; cells get an id where they have none."""
     cells = []
     for number, cell in enumerate(notebook["cells"]):
         kept = {"id": f"cell-{number}", **cell}

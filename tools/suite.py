@@ -1,6 +1,7 @@
-"""Runs every level of checks and tests, one after the other, and ends with the counts; called by `make test` and `make lint`.
+"""Runs the levels of checks and tests, one after the other, and ends with the counts; for `make test` and `make lint`.
 
-A level that fails does not hide the next ones. The last line is 'N passed, N failed, N skipped', the exit code 0 only without failures.
+A level that fails does not hide the next ones. The last line is 'N passed, N failed, N skipped'; the exit code is 0
+only without failures.
 """
 
 from __future__ import annotations
@@ -12,11 +13,11 @@ import subprocess
 import sys
 import tempfile
 import time
-import xml.etree.ElementTree as ElementTree
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from xml.etree import ElementTree
 
 ROOT = Path(__file__).resolve().parent.parent
 BIN = Path(sys.executable).parent
@@ -113,7 +114,7 @@ def test(level: Level, environment: Mapping[str, str]) -> Count:
     command = ["python", "-m", "pytest", "-q", f"--junit-xml={report}", *level.arguments]
     code = run(command, environment=environment, limit_seconds=level.limit_seconds)
     if report.exists():
-        for case in ElementTree.parse(report).getroot().iter("testcase"):  # noqa: S314 (our own file)
+        for case in ElementTree.parse(report).getroot().iter("testcase"):
             if case.find("failure") is not None or case.find("error") is not None:
                 count.failed += 1
             elif case.find("skipped") is not None:
