@@ -58,9 +58,12 @@ class Mapped:
     statuses: Mapping[JobStatus, tuple[str, ...]] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Tables:
-    """All tables of one job system. Address columns by logical name: `t.jobs.c.queue`."""
+    """All tables of one job system. Address columns by logical name: `t.jobs.c.queue`.
+
+    Compared and hashed by identity, so that a statement can be built once per mapping and cached.
+    """
 
     metadata: MetaData
     job_queues: Table
@@ -255,15 +258,17 @@ def build(mapped: Mapped | None = None) -> Tables:
             ("heartbeat_at", TIMESTAMPTZ, required),
             own=True,
         ),
-        job_counts=table(
+        job_counts=table(  # status: "open" (waiting or active), completed, failed, expired
             "job_counts", ("queue", Text, pk), ("status", Text, pk), ("n", BigInteger, required), own=True
         ),
-        job_deltas=table(
+        job_deltas=table(  # not folded yet: n jobs left `was` and came to `becomes`
             "job_deltas",
             ("queue", Text, required),
-            ("status", Text, required),  # a status word, or "arrived"
-            ("minute", TIMESTAMPTZ),  # of arrival, or of completion
+            ("was", Text),
+            ("becomes", Text),
             ("n", BigInteger, required),
+            ("arrived", TIMESTAMPTZ),  # created_at of rows that are new
+            ("finished", TIMESTAMPTZ),  # finished_at of rows that became, or were, completed
             own=True,
         ),
         minutes=table(

@@ -13,7 +13,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, Text, and_, cast, func, literal, select, tuple_
+from sqlalchemy import Connection, Text, and_, case, cast, func, literal, select, tuple_
 from sqlalchemy import text as sql_text
 from sqlalchemy.engine import RowMapping
 from sqlalchemy.sql.elements import ColumnElement
@@ -116,30 +116,45 @@ def _ago(seconds: float) -> ColumnElement[Any]:
     return func.now() - func.make_interval(0, 0, 0, 0, 0, 0, seconds)
 
 
-def _numbers(t: Tables, settings: Settings) -> Any:
-    """One row per queue: its columns, its counts by status, and what the partial indexes know."""
-    q, j = t.job_queues, t.jobs
-    counts, deltas, minutes = t.job_counts, t.job_deltas, t.minutes
+#: The states that the counters know: "open" is waiting or active.
+COUNTED = ("open", "completed", "failed", "expired")
 
-    every = (
+
+def _every_count(t: Tables) -> Any:
+    """The counters and their deltas as rows (queue, status, n); their sum is exact."""
+    counts, deltas = t.job_counts, t.job_deltas
+    return (
         select(counts.c.queue, counts.c.status, counts.c.n)
-        .union_all(select(deltas.c.queue, deltas.c.status, deltas.c.n).where(deltas.c.status != "arrived"))
+        .union_all(
+            select(deltas.c.queue, deltas.c.becomes, deltas.c.n).where(deltas.c.becomes.is_not(None)),
+            select(deltas.c.queue, deltas.c.was, -deltas.c.n).where(deltas.c.was.is_not(None)),
+        )
         .subquery("every_count")
     )
 
-    def of(status: JobStatus) -> ColumnElement[Any]:
-        word = t.status_word(status)
-        return func.coalesce(func.sum(every.c.n).filter(every.c.status == word), 0).label(status.value)
 
-    by_status = select(every.c.queue, *(of(s) for s in JobStatus)).group_by(every.c.queue).cte("by_status")
+def _numbers(t: Tables, settings: Settings) -> Any:
+    """One row per queue: its columns, its counts by status, and what the partial indexes know."""
+    q, j = t.job_queues, t.jobs
+    minutes, deltas = t.minutes, t.job_deltas
+
+    every = _every_count(t)
+
+    def of(state: str) -> ColumnElement[Any]:
+        return func.coalesce(func.sum(every.c.n).filter(every.c.status == state), 0).label(state)
+
+    by_status = select(every.c.queue, *(of(s) for s in COUNTED)).group_by(every.c.queue).cte("by_status")
 
     # Whole minutes from the counters, the part of a minute at the far edge from the index: exact to the microsecond.
     edge = func.date_trunc("minute", _ago(3600.0)) + sql_text("interval '1 minute'")
-    completed = t.status_word(JobStatus.COMPLETED)
     whole = (
         select(minutes.c.queue, minutes.c.n)
         .where(minutes.c.kind == "completed", minutes.c.minute >= edge)
-        .union_all(select(deltas.c.queue, deltas.c.n).where(deltas.c.status == completed, deltas.c.minute >= edge))
+        .union_all(
+            select(deltas.c.queue, case((deltas.c.becomes == "completed", deltas.c.n), else_=-deltas.c.n)).where(
+                deltas.c.finished >= edge
+            )
+        )
         .subquery("whole_minutes")
     )
     hour = select(whole.c.queue, func.sum(whole.c.n).label("n")).group_by(whole.c.queue).cte("hour")
@@ -147,11 +162,8 @@ def _numbers(t: Tables, settings: Settings) -> Any:
     attempts = _recent_attempts(t, settings.thresholds.failure_window_seconds)
 
     waiting_here = and_(j.c.queue == q.c.name, t.status_is(JobStatus.WAITING))
-    scheduled = (
-        select(func.count().label("n"))
-        .select_from(select(1).where(waiting_here, j.c.run_at > func.now()).limit(SCHEDULED_CAP).subquery())
-        .lateral("scheduled")
-    )
+    later = select(j.c.id).where(waiting_here, j.c.run_at > func.now()).limit(SCHEDULED_CAP)
+    scheduled = select(func.count().label("n")).select_from(later.correlate(q).lateral("later")).lateral("scheduled")
     oldest = (
         select(j.c.run_at.label("at"))
         .where(waiting_here, j.c.run_at <= func.now())
@@ -159,14 +171,11 @@ def _numbers(t: Tables, settings: Settings) -> Any:
         .limit(1)
         .lateral("oldest")
     )
-    stuck = (
-        select(func.count().label("n"))
-        .where(
-            j.c.queue == q.c.name,
-            t.status_is(JobStatus.ACTIVE),
-            func.coalesce(j.c.heartbeat_at, j.c.started_at, j.c.updated_at) < _ago(settings.lease_seconds),
-        )
-        .lateral("stuck")
+    beat = func.coalesce(j.c.heartbeat_at, j.c.started_at, j.c.updated_at)
+    active = (
+        select(func.count().label("n"), func.count().filter(beat < _ago(settings.lease_seconds)).label("stuck"))
+        .where(j.c.queue == q.c.name, t.status_is(JobStatus.ACTIVE))
+        .lateral("active")
     )
     far_edge = (
         select(func.count().label("n"))
@@ -184,15 +193,16 @@ def _numbers(t: Tables, settings: Settings) -> Any:
         .outerjoin(attempts, attempts.c.queue == q.c.name)
         .join(scheduled, literal(True))
         .outerjoin(oldest, literal(True))
-        .join(stuck, literal(True))
+        .join(active, literal(True))
         .join(far_edge, literal(True))
     )
     return select(
         q,
-        *(by_status.c[s.value] for s in JobStatus),
+        *(by_status.c[s] for s in COUNTED),
         scheduled.c.n.label("scheduled"),
         oldest.c.at.label("oldest"),
-        stuck.c.n.label("stuck"),
+        active.c.n.label("active"),
+        active.c.stuck.label("stuck"),
         (func.coalesce(hour.c.n, 0) + far_edge.c.n).label("completed_last_hour"),
         attempts.c.finished.label("attempts_finished"),
         attempts.c.failed.label("attempts_failed"),
@@ -225,17 +235,16 @@ def _recent_attempts(t: Tables, window_seconds: int) -> Any:
 
 def _stats_from(row: RowMapping, workers: dict[str, int], settings: Settings) -> QueueStats:
     queue = queue_from(row)
-    scheduled = int(row["scheduled"])
-    number = {s: int(row[s.value] or 0) for s in JobStatus}
+    scheduled, active = int(row["scheduled"]), int(row["active"])
     finished, failed = row["attempts_finished"], row["attempts_failed"]
     return QueueStats(
         queue=queue,
-        waiting=max(0, number[JobStatus.WAITING] - scheduled),
+        waiting=max(0, int(row["open"] or 0) - active - scheduled),
         scheduled=scheduled,
-        active=number[JobStatus.ACTIVE],
-        completed=number[JobStatus.COMPLETED],
-        failed=number[JobStatus.FAILED],
-        expired=number[JobStatus.EXPIRED],
+        active=active,
+        completed=int(row["completed"] or 0),
+        failed=int(row["failed"] or 0),
+        expired=int(row["expired"] or 0),
         completed_last_hour=int(row["completed_last_hour"]),
         attempts_finished=int(finished or 0),
         attempts_failed=int(failed or 0),
@@ -392,47 +401,29 @@ def _decode_cursor(cursor: str, sort: str, keys: int) -> list[str]:
 
 
 def count(connection: Connection, t: Tables, settings: Settings, where: JobFilter, *, cap: int = COUNT_CAP) -> Count:
-    """How many jobs match, exact up to `cap`, then "at least"; from the counters when only queue and state are asked."""
-    ready = _count_from_counters(connection, t, where)
-    if ready is not None:
-        return Count(value=ready)
+    """How many jobs match, exact up to `cap`, then "at least"; from the counters when only queue and state matter."""
     inner = select(1).where(conditions(where, t, now=None, lease_seconds=settings.lease_seconds)).limit(cap + 1)
     found = int(connection.execute(select(func.count()).select_from(inner.subquery())).scalar_one())
     return Count(value=cap, certainty=Certainty.CAPPED) if found > cap else Count(value=found)
 
 
-def _count_from_counters(connection: Connection, t: Tables, where: JobFilter) -> int | None:
-    simple = where.queue_and_status()
-    if simple is None:
-        return None
-    queue, status = simple
-    total = 0
-    for table in (t.job_counts, t.job_deltas):
-        statement = select(func.coalesce(func.sum(table.c.n), 0)).where(table.c.status != "arrived")
-        if queue is not None:
-            statement = statement.where(table.c.queue == queue)
-        if status is not None:
-            statement = statement.where(table.c.status == t.status_word(status))
-        total += int(connection.execute(statement).scalar_one())
-    return total
-
-
 def status_counts(connection: Connection, t: Tables, queue: str | None) -> dict[JobStatus, int]:
-    """Jobs by state, of one queue or all, exact, from the counters."""
-    every = (
-        select(t.job_counts.c.queue, t.job_counts.c.status, t.job_counts.c.n)
-        .union_all(
-            select(t.job_deltas.c.queue, t.job_deltas.c.status, t.job_deltas.c.n).where(
-                t.job_deltas.c.status != "arrived"
-            )
-        )
-        .subquery()
-    )
+    """Jobs by state, of one queue or all, exact: the counters, and the active ones from their index."""
+    every, j = _every_count(t), t.jobs
     statement = select(every.c.status, func.sum(every.c.n)).group_by(every.c.status)
+    active = select(literal("active"), func.count()).where(t.status_is(JobStatus.ACTIVE))
     if queue is not None:
         statement = statement.where(every.c.queue == queue)
-    found = {t.status_of(word): int(n) for word, n in connection.execute(statement)}
-    return {status: found.get(status, 0) for status in JobStatus}
+        active = active.where(j.c.queue == queue)
+    found = {state: int(n) for state, n in connection.execute(statement.union_all(active))}
+    running = found.get("active", 0)
+    return {
+        JobStatus.WAITING: max(0, found.get("open", 0) - running),
+        JobStatus.ACTIVE: running,
+        JobStatus.COMPLETED: found.get("completed", 0),
+        JobStatus.FAILED: found.get("failed", 0),
+        JobStatus.EXPIRED: found.get("expired", 0),
+    }
 
 
 def job(connection: Connection, t: Tables, job_id: UUID) -> Job | None:

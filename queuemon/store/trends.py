@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, func, literal, select
+from sqlalchemy import Connection, case, func, literal, select
 
 from queuemon.model import Trend, TrendPoint
 from queuemon.schema.tables import Tables
@@ -26,18 +26,22 @@ def trend(connection: Connection, t: Tables, *, queue: str | None, hours: float,
     first = _floor(now - window, bucket_seconds)
 
     folded = select(minutes.c.minute, minutes.c.kind, minutes.c.n).where(minutes.c.minute >= first)
-    fresh = select(deltas.c.minute, deltas.c.status, deltas.c.n).where(
-        deltas.c.minute >= first, deltas.c.status.in_(["arrived", "completed"])
-    )
+    arrived = select(deltas.c.arrived, literal("arrived"), deltas.c.n).where(deltas.c.arrived >= first)
+    completed = select(
+        deltas.c.finished,
+        literal("completed"),
+        case((deltas.c.becomes == "completed", deltas.c.n), else_=-deltas.c.n),
+    ).where(deltas.c.finished >= first)
     watermark = select(t.rollup_state.c.txid).where(t.rollup_state.c.name == "attempts").scalar_subquery()
     tail = select(func.date_trunc("minute", logs.c.finished_at), literal("attempt-") + logs.c.status, literal(1)).where(
         logs.c.txid >= watermark, logs.c.kind == "attempt", logs.c.finished_at >= first
     )
     if queue is not None:
         folded = folded.where(minutes.c.queue == queue)
-        fresh = fresh.where(deltas.c.queue == queue)
+        arrived = arrived.where(deltas.c.queue == queue)
+        completed = completed.where(deltas.c.queue == queue)
         tail = tail.where(logs.c.queue == queue)
-    both: Any = folded.union_all(fresh, tail).subquery()
+    both: Any = folded.union_all(arrived, completed, tail).subquery()
     rows = connection.execute(
         select(both.c.minute, both.c.kind, func.sum(both.c.n)).group_by(both.c.minute, both.c.kind)
     )
