@@ -32,7 +32,7 @@ format: setup ## Format the code and strip the outputs of notebooks
 	@$(BIN)/ruff format . && $(BIN)/ruff check --fix . && $(BIN)/python -m tools.notebooks --fix
 
 prove: setup system-packages ## Run the long proofs in full; what is proven is kept in proofs/ and not repeated
-	@$(BIN)/python -m pytest -m prove --proofs=proofs
+	@$(BIN)/python -m pytest -m prove --proofs=proofs --timeout=0
 
 bench: setup ## Measure the speeds that docs/speed.md promises
 	@$(BIN)/python -m bench
