@@ -119,6 +119,21 @@ def config_file() -> Path | None:
     return None
 
 
+def child_environment(profile: str | None = None) -> dict[str, str]:
+    """The environment for a process of ours that must find the same stores: this one's, and the profile by name."""
+    path = config_file()
+    return {
+        **os.environ,
+        **({"QUEUEMON_PROFILE": profile} if profile else {}),
+        **({"QUEUEMON_CONFIG": str(path.resolve())} if path else {}),
+    }
+
+
+def debugging() -> bool:
+    """Whether QUEUEMON_DEBUG asks for tracebacks."""
+    return os.environ.get("QUEUEMON_DEBUG", "") not in {"", "0"}
+
+
 def load(profile: str | None = None) -> Settings:
     """The settings in force; `profile` (or QUEUEMON_PROFILE) names a table of queuemon.toml.
 

@@ -170,6 +170,13 @@ class Workbench:
             name = self.settings.keys.queue_name(queue) if queue else None
             return reads.status_counts(connection, self.store.tables, name)
 
+    def statuses_of(self, ids: Sequence[UUID]) -> dict[JobStatus, int]:
+        """How the jobs with these ids stand now, by state; those that no longer exist are in none."""
+        from queuemon.store import outcomes
+
+        with self.store.postgres.begin(read_only=True) as connection:
+            return outcomes.statuses_of(connection, self.store.tables, ids)
+
     def frame(
         self,
         where: str | JobFilter = "",
