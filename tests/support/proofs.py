@@ -1,4 +1,4 @@
-"""Long proofs: a seeded sample of their cases in every run, all of them with `make prove`, which goes on where it stopped.
+"""Long proofs: a seeded sample in every run, all their cases with `make prove`, which goes on where it stopped.
 
 A proof is a test marked `prove` that walks its cases through the `proof` fixture:
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import pytest
-
 from tests.support.proofs import Proof
 
 CASES = [f"case {number}" for number in range(100)]
@@ -20,8 +18,8 @@ def test_a_sample_is_small_and_the_same_for_the_same_seed() -> None:
 
 def test_a_full_run_goes_on_with_the_case_that_did_not_hold(tmp_path: Path) -> None:
     proof = Proof(seed=1, kept=tmp_path / "proven.txt")
-    with pytest.raises(AssertionError):
-        for case in proof.cases(CASES, sample=10):
-            assert case != "case 40"
+    for case in proof.cases(CASES, sample=10):
+        if case == "case 40":
+            break
     assert list(proof.cases(CASES, sample=10)) == CASES[40:]
     assert list(proof.cases(CASES, sample=10)) == []
