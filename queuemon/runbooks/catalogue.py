@@ -22,16 +22,8 @@ TYPES: Final = ("str", "int", "float", "bool", "list[str]")
 
 _NAME: Final = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 _WITH_PASSWORD: Final = re.compile(r"\w+://[^\s/@]*:[^\s/@]+@")
-_WORDS: Final = {
-    "true": True,
-    "yes": True,
-    "on": True,
-    "1": True,
-    "false": False,
-    "no": False,
-    "off": False,
-    "0": False,
-}
+_TRUE: Final = frozenset({"true", "yes", "on", "1"})
+_FALSE: Final = frozenset({"false", "no", "off", "0"})
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,11 +12,9 @@ _METADATA = ("widgets", "kernelspec")
 
 def write_html(notebook: Path, html: Path, run: dict[str, Any]) -> None:
     """Render an executed notebook; `run` holds what the template prints above it, all of it escaped there."""
-    import nbformat
     from nbconvert import HTMLExporter
 
-    nb = nbformat.read(notebook, as_version=4)
-    exporter = HTMLExporter(
+    exporter = HTMLExporter(  # type: ignore[no-untyped-call]
         template_name="lab",
         raw_template=(resources.files("queuemon.runbooks") / "record.html.j2").read_text("utf-8"),
         exclude_input=True,
@@ -24,7 +22,7 @@ def write_html(notebook: Path, html: Path, run: dict[str, Any]) -> None:
         exclude_output_prompt=True,
         embed_images=False,
     )
-    body, _ = exporter.from_notebook_node(nb, resources={"queuemon": run})
+    body, _ = exporter.from_filename(str(notebook), resources={"queuemon": run})
     html.write_text(body, encoding="utf-8", errors="replace")
 
 
@@ -32,7 +30,7 @@ def tidy(notebook: Path) -> None:
     """Take out of an executed notebook what is no evidence: this machine's paths, widget state, papermill's banners."""
     import nbformat
 
-    nb = nbformat.read(notebook, as_version=4)
+    nb = nbformat.read(notebook, as_version=4)  # type: ignore[no-untyped-call]
     for key in _METADATA:
         nb.metadata.pop(key, None)
     papermill = nb.metadata.get("papermill", {})
@@ -40,4 +38,4 @@ def tidy(notebook: Path) -> None:
         papermill.pop(key, None)
     # Papermill marks a failed notebook with two cells of raw HTML; the traceback itself stays where it happened.
     nb.cells = [c for c in nb.cells if "papermill-error-cell-tag" not in c.metadata.get("tags", [])]
-    nbformat.write(nb, notebook)
+    nbformat.write(nb, notebook)  # type: ignore[no-untyped-call]

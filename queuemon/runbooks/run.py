@@ -19,7 +19,7 @@ from queuemon.render.text import clean
 from queuemon.runbooks.catalogue import RunbookInfo, describe
 
 if TYPE_CHECKING:
-    from jupyter_client import AsyncKernelManager
+    from jupyter_client.manager import AsyncKernelManager
 
 #: Longest error text kept in a result.
 ERROR_LIMIT = 2_000
@@ -198,8 +198,8 @@ class _Follow:
 
 def _kernel(environment: Mapping[str, str]) -> type[AsyncKernelManager]:
     """A kernel of this very interpreter, whatever kernels are registered, with the given environment."""
-    from jupyter_client import AsyncKernelManager
     from jupyter_client.kernelspec import KernelSpec
+    from jupyter_client.manager import AsyncKernelManager
 
     spec = KernelSpec(
         argv=[sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"],
@@ -210,7 +210,7 @@ def _kernel(environment: Mapping[str, str]) -> type[AsyncKernelManager]:
     class RunbookKernel(AsyncKernelManager):
         kernel_spec = property(lambda self: spec)
 
-        async def start_kernel(self, **options: Any) -> None:
+        async def start_kernel(self, **options: Any) -> None:  # type: ignore[override]  # awaited by nbclient
             await super().start_kernel(**{**options, "env": dict(environment)})
 
     return RunbookKernel
