@@ -123,6 +123,7 @@ class Keys:
     paused: str = "queuemon:paused:{name}"
     quarantine: str = "queuemon:quarantine:{name}"
     wake: str = "queuemon:wake"
+    epoch: str = "queuemon:epoch"
 
     def queue_key(self, name: str) -> str:
         """The list of a queue."""

@@ -49,6 +49,27 @@ class Redis:
             except rx.NoScriptError:
                 return self.client.eval(source, len(keys), *keys, *arguments)
 
+    def run_many(
+        self, script: str, calls: Sequence[tuple[Sequence[str], Sequence[Argument]]], *, per_trip: int = 20
+    ) -> list[Any]:
+        """Run a script once per (keys, arguments), `per_trip` of them per round trip; each call is atomic by itself."""
+        source, digest = _script(script)
+        answers: list[Any] = []
+        with translated(self.settings):
+            for first in range(0, len(calls), per_trip):
+                some = calls[first : first + per_trip]
+                pipe = self.client.pipeline(transaction=False)
+                for keys, arguments in some:
+                    pipe.evalsha(digest, len(keys), *keys, *arguments)
+                for (keys, arguments), answer in zip(some, pipe.execute(raise_on_error=False), strict=True):
+                    if isinstance(answer, rx.NoScriptError):
+                        answers.append(self.client.eval(source, len(keys), *keys, *arguments))
+                    elif isinstance(answer, Exception):
+                        raise answer
+                    else:
+                        answers.append(answer)
+        return answers
+
     @contextmanager
     def call(self) -> Iterator[redis.Redis]:
         """The client itself, with errors translated."""
@@ -81,7 +102,7 @@ class Redis:
         return RedisHalf(queues=found, used_memory_bytes=int(memory.get("used_memory", 0)), server=f"{kind} {version}")
 
     def place(self, job_id: str, queue: str, worker_id: str | None) -> RedisPlace:
-        """Where a job is: its marker, the hand of its worker, and the first and last SEARCH_WINDOW elements of the list.
+        """Where a job is: its marker, the hand of its worker, the first and last SEARCH_WINDOW elements of the list.
 
         A hint: elements move while one looks. Bounded by three windows whatever the list's length.
         """

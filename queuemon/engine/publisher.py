@@ -1,0 +1,89 @@
+"""Publication: what PostgreSQL committed goes to Redis; producers and actions do it at once, the relay does the rest."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from queuemon.contract import MARKER_TTL_SECONDS, SCRIPT_BATCH
+from queuemon.store import Store, outbox
+from queuemon.store.outbox import Publication
+
+#: Wake tokens at most: idle workers, woken needlessly, look once per token.
+WAKE_TOKENS = 64
+
+#: Jobs per transaction of a publisher (about).
+JOBS_PER_TRANSACTION = 5_000
+
+#: Characters of elements per call of the script: large payloads travel in smaller batches.
+CALL_CHARACTERS = 1_000_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class Published:
+    """What a publisher did."""
+
+    #: Elements pushed; jobs already published or no longer waiting are not counted.
+    jobs: int
+    #: Outbox rows done with.
+    rows: int
+    #: Whether due rows may be left (the limit was reached).
+    more: bool
+
+
+def publish(store: Store, *, outbox_ids: Sequence[int] | None = None, limit: int = 1_000) -> Published:
+    """Publish the named outbox rows, or up to `limit` due ones, oldest first. Safe to repeat and to run side by side.
+
+    Each transaction reads the jobs again and deletes the outbox rows, pushes what is still waiting and due, and
+    commits after Redis has answered: a crash in between publishes again, which the markers make harmless. Raises
+    StoreError when a store is away; the rows then stay for the relay.
+    """
+    if outbox_ids is not None:
+        return _transaction(store, outbox_ids) if outbox_ids else Published(jobs=0, rows=0, more=False)
+    jobs = rows = 0
+    while rows < limit:
+        done = _transaction(store, None, rows=min(200, limit - rows))
+        jobs, rows = jobs + done.jobs, rows + done.rows
+        if done.rows == 0:
+            return Published(jobs=jobs, rows=rows, more=False)
+    return Published(jobs=jobs, rows=rows, more=True)
+
+
+def _transaction(store: Store, outbox_ids: Sequence[int] | None, *, rows: int = 0) -> Published:
+    with store.postgres.begin() as connection:
+        if outbox_ids is None:
+            outbox_ids = outbox.lock_due(connection, store.tables, rows=rows, jobs=JOBS_PER_TRANSACTION)
+        if not outbox_ids:
+            return Published(jobs=0, rows=0, more=False)
+        jobs = push(store, outbox.take(connection, store.tables, outbox_ids))
+    return Published(jobs=jobs, rows=len(outbox_ids), more=False)
+
+
+def push(store: Store, publications: Sequence[Publication]) -> int:
+    """Send jobs to Redis, at most 250 per call of the script, in order within each queue; returns how many were new."""
+    by_queue: dict[str, list[Publication]] = {}
+    for publication in publications:
+        by_queue.setdefault(publication.queue, []).append(publication)
+    keys = store.redis.keys
+    calls: list[tuple[list[str], list[str | int]]] = []
+    for queue, found in by_queue.items():
+        for some in _batches(found):
+            arguments: list[str | int] = [queue, MARKER_TTL_SECONDS, WAKE_TOKENS]
+            for publication in some:
+                arguments += [publication.gen, publication.element]
+            markers = [keys.marker_key(str(publication.id)) for publication in some]
+            calls.append(([keys.queue_key(queue), keys.wake, *markers], arguments))
+    return sum(int(pushed) for pushed in store.redis.run_many("publish", calls))
+
+
+def _batches(publications: Sequence[Publication]) -> Iterator[list[Publication]]:
+    batch: list[Publication] = []
+    size = 0
+    for publication in publications:
+        if batch and (len(batch) == SCRIPT_BATCH or size + len(publication.element) > CALL_CHARACTERS):
+            yield batch
+            batch, size = [], 0
+        batch.append(publication)
+        size += len(publication.element)
+    if batch:
+        yield batch

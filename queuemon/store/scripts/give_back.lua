@@ -1,0 +1,11 @@
+-- Return an element from a worker's hand to the head of a list, where it is taken next.
+--
+-- KEYS[1] in-hand list        KEYS[2] list of the queue
+-- ARGV[1] element
+-- Returns 1, or 0 when the hand no longer holds it. Repeating it changes nothing. Needs all keys in one slot.
+
+if redis.call('LREM', KEYS[1], 1, ARGV[1]) == 0 then
+  return 0
+end
+redis.call('LPUSH', KEYS[2], ARGV[1])
+return 1
