@@ -34,7 +34,7 @@ format: setup ## Format the code and strip the outputs of notebooks
 prove: setup system-packages ## Run the long proofs in full; what is proven is kept in proofs/ and not repeated
 	@$(BIN)/python -m pytest -m prove --proofs=proofs --timeout=0
 
-bench: setup ## Measure the speeds that docs/speed.md promises
+bench: setup ## Measure the speeds, as ratios to a bare baseline of the same run
 	@$(BIN)/python -m bench
 
 screenshots: setup system-packages ## Take the pictures of the README again
