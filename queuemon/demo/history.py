@@ -15,13 +15,14 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from random import Random
-from typing import Final
+from typing import Any, Final
 from uuid import UUID
 
 from queuemon.contract import EXPIRY
 from queuemon.demo import faults, payloads
 from queuemon.demo.incident import Incident, events
 from queuemon.demo.queues import ANALYTICS, BY_NAME, EMAIL, HIGH, LOW, QUEUES, WARMUP, DemoQueue
+from queuemon.errors import NotAllowed
 from queuemon.store import Store, demo, rollups
 
 DAYS: Final = 7
@@ -239,12 +240,27 @@ class History:
         return hit and queue.name == EMAIL
 
 
-def load(store: Store, seed: int, end: datetime | None = None) -> Loaded:
-    """Load the history that ends now (or at `end`), in one transaction: all of it or nothing."""
+def load(store: Store, seed: int, end: datetime | None = None) -> Loaded | None:
+    """Load queues and the history that ends now (or at `end`), in one transaction: all of it or nothing.
+
+    Declares the database a demo. Returns None, and does nothing, when the history is there; two at once take turns.
+    Raises NotAllowed for a database that holds anything else.
+    """
     at = (end or datetime.now(UTC)).replace(second=0, microsecond=0)
     history, t = History(seed, at), store.tables
     jobs = logs = 0
     with store.postgres.begin(seconds=0) as connection:
+        if not demo.is_demo(connection) and demo.holds_jobs(connection, t):
+            raise NotAllowed(
+                "this database holds jobs or queues that are not the demo's",
+                expected="an empty database",
+                next_step="leave the two URLs unset, and the demo brings its own servers",
+            )
+        demo.mark(connection)
+        if demo.state(connection, "history"):
+            return None
+        demo.set_state(connection, "history", {"seed": seed, "end": at.isoformat()})
+        demo.add_queues(connection, t, [_queue_row(q) for q in QUEUES])
         demo.count_by_statement(connection)
         for block in _ahead(history.blocks()):
             demo.copy(connection, t.jobs, JOB_COLUMNS, (line for _, line in sorted(block.jobs)))
@@ -270,6 +286,16 @@ def load(store: Store, seed: int, end: datetime | None = None) -> Loaded:
     with store.postgres.begin(seconds=0) as connection:  # attempts are folded once their transaction has committed
         rollups.fold_attempts(connection, t)
     return Loaded(jobs=jobs + len(scheduled) - len(cleared), logs=logs, end=at)
+
+
+def _queue_row(queue: DemoQueue) -> dict[str, Any]:
+    return {
+        "name": queue.name,
+        "priority": queue.priority.value,
+        "target_seconds": queue.target_seconds,
+        "concurrency": queue.concurrency,
+        "max_attempts": queue.max_attempts,
+    }
 
 
 def _ahead(blocks: Iterator[Block]) -> Iterator[Block]:

@@ -31,8 +31,9 @@ class Incident:
 
     @classmethod
     def before(cls, end: datetime) -> Incident:
-        """Three days before the history ends, in the busy hours."""
-        return cls(deployed=end - timedelta(days=3, minutes=70))
+        """In the busy hours three days before the history ends, or on the next working day to it."""
+        days = [end - timedelta(days=n, minutes=70) for n in (3, 4, 2)]
+        return cls(deployed=next(day for day in days if day.weekday() < 5))
 
     def at(self, minutes: float) -> datetime:
         """So many minutes after the deploy."""
