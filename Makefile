@@ -2,6 +2,8 @@
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
+# Further words for `queuemon lab`, and levels of tests to run instead of all.
+LAB ?=
 LEVELS ?=
 
 .DEFAULT_GOAL := help
@@ -17,7 +19,7 @@ $(READY): requirements.lock pyproject.toml tools/setup
 	@touch $@
 
 lab: setup ## Open JupyterLab on the dashboard; the embedded demo starts when nothing is configured
-	@$(BIN)/queuemon lab
+	@$(BIN)/queuemon lab $(LAB)
 
 serve: setup ## Show the same dashboard as a web page
 	@$(BIN)/queuemon serve
