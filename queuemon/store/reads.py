@@ -13,7 +13,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, Text, and_, case, cast, func, literal, select, tuple_
+from sqlalchemy import Connection, Text, Uuid, and_, any_, case, cast, func, literal, select, tuple_
 from sqlalchemy import text as sql_text
 from sqlalchemy.engine import RowMapping
 from sqlalchemy.sql.elements import ColumnElement
@@ -402,6 +402,11 @@ def _decode_cursor(cursor: str, sort: str, keys: int) -> list[str]:
 
 def count(connection: Connection, t: Tables, settings: Settings, where: JobFilter, *, cap: int = COUNT_CAP) -> Count:
     """How many jobs match, exact up to `cap`, then "at least"; from the counters when only queue and state matter."""
+    simple = where.queue_and_status()
+    if simple is not None:
+        queue, status = simple
+        by_status = status_counts(connection, t, queue)
+        return Count(value=by_status[status] if status is not None else sum(by_status.values()))
     inner = select(1).where(conditions(where, t, now=None, lease_seconds=settings.lease_seconds)).limit(cap + 1)
     found = int(connection.execute(select(func.count()).select_from(inner.subquery())).scalar_one())
     return Count(value=cap, certainty=Certainty.CAPPED) if found > cap else Count(value=found)
@@ -468,7 +473,9 @@ def history(connection: Connection, t: Tables, job_id: UUID) -> tuple[Attempt, .
     bulk = connection.execute(
         select(chunks.c.action_id, chunks.c.at, actions.c.kind)
         .join(actions, actions.c.id == chunks.c.action_id)
-        .where(chunks.c.first_id <= job_id, chunks.c.last_id >= job_id, chunks.c.done_ids.any(job_id))
+        .where(
+            chunks.c.first_id <= job_id, chunks.c.last_id >= job_id, literal(job_id, Uuid) == any_(chunks.c.done_ids)
+        )
         .order_by(chunks.c.at.desc())
         .limit(HISTORY_LIMIT)
     )

@@ -6,15 +6,21 @@ from alembic import context
 
 from queuemon.schema.tables import OWN_SCHEMA
 
-options = {"version_table": "schema_version", "version_table_schema": OWN_SCHEMA}
+VERSIONS = "schema_version"
 
 if context.is_offline_mode():
-    context.configure(dialect_name="postgresql", literal_binds=True, as_sql=True, **options)
+    context.configure(
+        dialect_name="postgresql",
+        literal_binds=True,
+        as_sql=True,
+        version_table=VERSIONS,
+        version_table_schema=OWN_SCHEMA,
+    )
     with context.begin_transaction():
         context.execute(f"CREATE SCHEMA IF NOT EXISTS {OWN_SCHEMA}")
         context.run_migrations()
 else:
     connection = context.config.attributes["connection"]
-    context.configure(connection=connection, **options)
+    context.configure(connection=connection, version_table=VERSIONS, version_table_schema=OWN_SCHEMA)
     with context.begin_transaction():
         context.run_migrations()
