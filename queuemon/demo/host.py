@@ -44,7 +44,8 @@ class Account:
 
     def reaches(self, path: Path) -> bool:
         """Whether the account may enter every folder on the way to `path` (judged by the rights of others alone)."""
-        return not self.switch or all(folder.stat().st_mode & stat.S_IXOTH for folder in path.absolute().parents)
+        folders = [folder for folder in path.absolute().parents if folder.exists()]
+        return not self.switch or all(folder.stat().st_mode & stat.S_IXOTH for folder in folders)
 
 
 def server_account() -> Account:

@@ -22,7 +22,8 @@ from queuemon.demo.host import Account, disk_errors, make_folder, write_private
 #: Start times are compared with this much slack: a stepped clock moves all of them a little.
 _SLACK_SECONDS: Final = 2.0
 
-#: The shell ends at once, so the program belongs to init and leaves no zombie with us.
+#: The shell ends at once, so the program belongs to init and leaves no zombie with us. It starts with INT and QUIT
+#: ignored (Ctrl-C is not meant for it) until it handles them itself.
 _DETACH: Final = '"$@" >&2 </dev/null & echo $!'
 
 
@@ -63,10 +64,10 @@ def wait_gone(processes: Iterable[psutil.Process], seconds: float) -> list[psuti
     return left
 
 
-def end(processes: Iterable[psutil.Process], *signals: signal.Signals, seconds: float) -> None:
-    """Send each signal in turn to those still running, with time after each, and KILL to the rest."""
+def end(processes: Iterable[psutil.Process], *steps: tuple[signal.Signals, float]) -> None:
+    """Send each signal in turn to those still running, wait that many seconds for them, and KILL the rest."""
     left = list(processes)
-    for sign, patience in [*((s, seconds) for s in signals), (signal.SIGKILL, 5.0)]:
+    for sign, patience in (*steps, (signal.SIGKILL, 5.0)):
         for process in left:
             try:
                 process.send_signal(sign)
@@ -117,7 +118,7 @@ def stop_all(directory: Path, timeout: float = 10.0, *, only: Iterable[str] | No
             continue
     deadline = time.monotonic() + timeout
     wait_gone(main, timeout)
-    end(wait_gone(family, 0.0), signal.SIGTERM, seconds=max(deadline - time.monotonic(), 1.0))
+    end(wait_gone(family, 0.0), (signal.SIGTERM, max(deadline - time.monotonic(), 1.0)))
     for path in chosen:
         path.unlink(missing_ok=True)
 

@@ -36,7 +36,6 @@ DATABASE: Final = "queuemon"
 
 #: Recovery after a crash may replay a lot of log.
 _START_SECONDS: Final = 120.0
-_STOP_SECONDS: Final = 30.0
 _LOG_BYTES: Final = 10_000_000
 _POLL_SECONDS: Final = 0.02
 
@@ -74,8 +73,8 @@ class Server(ABC):
     pid_file: ClassVar[str]
     #: Names that the kernel gives the processes of this server.
     programs: ClassVar[frozenset[str]]
-    #: Signals that stop it, the gentle one first.
-    stop_signals: ClassVar[tuple[signal.Signals, ...]]
+    #: Signals that stop it, the gentle one first, with the seconds to wait after each.
+    stop_steps: ClassVar[tuple[tuple[signal.Signals, float], ...]]
 
     def __init__(self, home: Path, binaries: Binaries, account: Account, settings: Mapping[str, str]) -> None:
         self.home = home
@@ -86,7 +85,7 @@ class Server(ABC):
         self.log = home / f"{self.folder_name}.log"
 
     @abstractmethod
-    def prepare(self, password: str, *, password_changed: bool) -> None:
+    def prepare(self, password: str, *, renew: bool) -> None:
         """Make the data folder ready for a start; the server does not run."""
 
     @abstractmethod
@@ -99,15 +98,16 @@ class Server(ABC):
 
     def members(self) -> list[psutil.Process]:
         """Every process of this program that works on the data folder, or on a draft of it."""
-        places = {str(self.folder), str(self.folder.resolve())}
-        drafts = tuple(f"{place}.new-" for place in places)
+        place = str(self.folder)
+        # The system says "(deleted)" of a folder that somebody removed under a running server.
+        places, drafts = {place, f"{place} (deleted)"}, f"{place}.new-"
         found = []
         for process in psutil.process_iter(["name"]):
             if process.info["name"] not in self.programs:
                 continue
             with suppress(psutil.Error, OSError):
                 where = [process.cwd(), *process.cmdline()]
-                if (places & set(where) or any(w.startswith(drafts) for w in where)) and runs(process):
+                if any(w in places or w.startswith(drafts) for w in where) and runs(process):
                     found.append(process)
         return found
 
@@ -119,34 +119,34 @@ class Server(ABC):
             return None
         return next((p for p in self.members() if p.pid == pid), None)
 
-    def start(self, port: int, password: str, *, password_changed: bool = False) -> None:
+    def start(self, port: int, password: str, *, renew: bool = False) -> None:
         """Make the server answer on `port`: leave it when it does, else heal what a kill left behind and start it.
 
-        Raises PortTaken when another program listens there, and StackError with the last lines of the log.
+        `renew` restarts it with this password, whatever it had before. Raises PortTaken when another program listens
+        there, and StackError with the last lines of the log.
         """
         process = self.main()
-        if process is None or password_changed:
+        start_anew = process is None or renew
+        if start_anew:
             self.stop()
-            self.prepare(password, password_changed=password_changed)
+            self.prepare(password, renew=renew)
             if self.log.exists() and self.log.stat().st_size > _LOG_BYTES:
                 self.log.replace(self.log.with_suffix(".log.old"))
-            before = self.log.stat().st_size if self.log.exists() else 0
+        log_offset = self.log.stat().st_size if self.log.exists() else 0
+        if start_anew:
             command, env = self.command(port, password), environment()
             pid = start_detached(command, directory=self.folder, env=env, log=self.log, account=self.account)
-            with suppress(psutil.NoSuchProcess):
-                process = psutil.Process(pid)
-        else:
-            before = self.log.stat().st_size if self.log.exists() else 0
-        self._await_answer(process, port, password, log_offset=before)
+            process = psutil.Process(pid) if psutil.pid_exists(pid) else None
+        self._await_answer(process, port, password, log_offset=log_offset)
 
     def stop(self) -> None:
         """End the server and whatever is left of an earlier one; returns when no process works on the data folder."""
         main = self.main()
         if main is not None:
-            end([main], *self.stop_signals, seconds=_STOP_SECONDS)
+            end([main], *self.stop_steps)
         left = self.members()
         if left:
-            end(left, signal.SIGQUIT, seconds=2.0)
+            end(left, (self.stop_steps[-1][0], 2.0))
         # Nobody works here any more, so a pid in the file is stale, or another program's by now.
         (self.folder / self.pid_file).unlink(missing_ok=True)
 
@@ -194,9 +194,9 @@ class Postgres(Server):
     pid_file = "postmaster.pid"
     programs = frozenset({"postgres", "initdb"})
     # INT: fast shutdown, sessions are ended; QUIT: immediate, the next start recovers.
-    stop_signals = (signal.SIGINT, signal.SIGQUIT)
+    stop_steps = ((signal.SIGINT, 30.0), (signal.SIGQUIT, 5.0))
 
-    def prepare(self, password: str, *, password_changed: bool) -> None:
+    def prepare(self, password: str, *, renew: bool) -> None:
         major = self.binaries.versions()[0].split(".")[0]
         if not (self.folder / "PG_VERSION").exists():
             self._initialise(password, int(major))
@@ -208,7 +208,7 @@ class Postgres(Server):
                 expected=f"data of PostgreSQL {major}, which this environment brings",
                 next_step="queuemon demo up --fresh starts over, or install the version that wrote it",
             )
-        if password_changed:
+        if renew:
             self._single_user(self.folder, f"ALTER ROLE {USER} PASSWORD '{password}'", password)
 
     def command(self, port: int, password: str) -> list[str | Path]:
@@ -223,6 +223,11 @@ class Postgres(Server):
         reply = _ask(port, struct.pack("!I", len(body) + 4) + body, bool)
         return reply[:1] in {b"R", b"E"} and b"C57P03" not in reply
 
+    @property
+    def _hurried(self) -> bool:
+        """Whether the data need not survive a power cut."""
+        return self.settings.get("fsync") == "off"
+
     def _initialise(self, password: str, major: int) -> None:
         """Create the data in a draft folder and move it into place when it is complete."""
         draft = self.home / f"{self.folder_name}.new-{secrets.token_hex(4)}"
@@ -234,6 +239,7 @@ class Postgres(Server):
             [
                 *(self.binaries.postgres / "initdb", "--pgdata", data, "--username", USER, "--pwfile", secret),
                 *("--auth=scram-sha-256", "--encoding=UTF8", *(locale if major >= 17 else ["--locale=C.UTF-8"])),
+                *(["--no-sync"] if self._hurried else []),
             ],
             cwd=draft,
             env=environment(),
@@ -255,7 +261,15 @@ class Postgres(Server):
     def _single_user(self, data: Path, statement: str, password: str) -> None:
         """Run one statement without starting the server, and without a password."""
         result = subprocess.run(
-            [self.binaries.postgres / "postgres", "--single", "-D", data, "-j", "postgres"],
+            [
+                self.binaries.postgres / "postgres",
+                "--single",
+                *(["-F"] if self._hurried else []),
+                "-D",
+                data,
+                "-j",
+                "postgres",
+            ],
             input=f"{statement};\n\n",
             cwd=data,
             env=environment(),
@@ -275,9 +289,9 @@ class Valkey(Server):
     folder_name = "valkey"
     pid_file = "valkey.pid"
     programs = frozenset({"valkey-server", "redis-server"})
-    stop_signals = (signal.SIGTERM,)
+    stop_steps = ((signal.SIGTERM, 30.0),)
 
-    def prepare(self, password: str, *, password_changed: bool) -> None:
+    def prepare(self, password: str, *, renew: bool) -> None:
         make_folder(self.folder, 0o700, self.account)
 
     def command(self, port: int, password: str) -> list[str | Path]:

@@ -1,13 +1,12 @@
 """The embedded stack: a PostgreSQL and a Valkey in a folder, up, down and healed; demo, CLI and tests use it.
 
-The folder belongs to one user. `state.json` (readable by its owner alone) keeps ports and passwords, `lock` makes
+The folder belongs to one user. `state.json` (readable by its owner alone) keeps ports and passwords, `demo.lock` makes
 commands take turns, `postgres/` and `valkey/` hold the data, `processes/` what the demo runs besides. Root's servers
 run as an account without rights; where that account cannot enter the folder, the data lies in /var/lib/queuemon.
 """
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import os
@@ -19,6 +18,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -42,6 +42,9 @@ from queuemon.errors import StackError
 #: How long one command waits for another that works on the same folder.
 _LOCK_SECONDS: Final = 180.0
 _PORT_TRIES: Final = 5
+#: Its presence also says that the folder is a stack's.
+_LOCK: Final = "demo.lock"
+_STATE: Final = "state.json"
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -99,6 +102,8 @@ class _State:
     valkey_password: str
     postgres_version: str = ""
     valkey_version: str = ""
+    #: False until PostgreSQL is known to have taken the password.
+    settled: bool = False
 
     @classmethod
     def new(cls) -> _State:
@@ -135,51 +140,31 @@ class Stack:
 
         Returns at once when both servers run. Raises StackError; what was started until then keeps running.
         """
-        account = server_account()
-        binaries = reachable(self._binaries or bundled(), account)
+        binaries = self._binaries or bundled()
         with disk_errors(self.directory):
-            self._make_home(account)
-        with self._lock(), disk_errors(self.directory):
-            if fresh:
-                self._stop(self._servers(binaries, account))
-                self._wipe()
-            known = self._load()
-            state = known or _State.new()
-            versions = binaries.versions()
-            state = replace(state, postgres_version=versions[0], valkey_version=versions[1])
-            for _ in range(_PORT_TRIES):
-                state = self._with_free_ports(state, self._servers(binaries, account))
-                self._save(state)
-                try:
-                    self._start(self._servers(binaries, account), state, password_changed=known is None)
-                except PortTaken:
-                    continue
-                return _urls(state)
-        raise StackError(
-            "other programs took every port that was tried",
-            expected="two free ports on 127.0.0.1",
-            next_step="try again",
-        )
+            account = server_account()
+            binaries = reachable(binaries, account)
+            self._make_folder(account)
+            with self._lock():
+                self._make_home()
+                if fresh:
+                    self._stop(self._servers(binaries, account))
+                    self._wipe()
+                return self._start(self._servers(binaries, account), self._load() or _State.new(), binaries)
 
     def down(self) -> None:
         """Stop the demo's processes and both servers; the data stays. Does nothing when nothing runs."""
-        if not self.directory.is_dir():
-            return
-        self._refuse_foreign_folder()
         with disk_errors(self.directory), self._lock():
             self._stop(self._known_servers())
 
     def destroy(self) -> None:
-        """Stop everything and delete the data and the folder's contents."""
-        if not self.directory.is_dir():
-            return
-        self._refuse_foreign_folder()
+        """Stop everything and delete all that the stack wrote."""
         with disk_errors(self.directory), self._lock():
             self._stop(self._known_servers())
             self._wipe()
-            if self._home() != self.directory:
+            if self._home() != self.directory.resolve():
                 shutil.rmtree(self._home(), ignore_errors=True)
-            (self.directory / "lock").unlink(missing_ok=True)
+            (self.directory / _LOCK).unlink(missing_ok=True)
 
     def urls(self) -> StackUrls:
         """The URLs of the running servers; StackError when they do not run."""
@@ -194,10 +179,11 @@ class Stack:
 
     def status(self) -> StackStatus:
         """What runs, since when, and where; starts and changes nothing."""
-        if self.directory.is_dir():
-            self._refuse_foreign_folder()
-        state = self._load()
-        postgres, valkey = self._known_servers()
+        with disk_errors(self.directory):
+            if self.directory.is_dir():
+                self._refuse_foreign_folder()
+            state = self._load()
+            postgres, valkey = self._known_servers()
         return StackStatus(
             directory=self.directory,
             postgres=_status(postgres, state.postgres_port if state else None, state.postgres_version if state else ""),
@@ -207,14 +193,21 @@ class Stack:
 
     # ---- the folder
 
-    def _make_home(self, account: Account) -> None:
-        created = not self.directory.exists()
-        self.directory.mkdir(parents=True, exist_ok=True)
+    def _make_folder(self, account: Account) -> None:
+        """Create the folder, or accept one that is empty or a stack's: `fresh` must never delete anything else."""
+        if not self.directory.exists():
+            make_folder(self.directory, 0o711 if account.switch else 0o700)
         self._refuse_foreign_folder()
-        if created:
-            self.directory.chmod(0o711 if account.switch else 0o700)
+        if not (self.directory / _LOCK).exists() and any(self.directory.iterdir()):
+            raise StackError(
+                f"the folder {self.directory} holds something else",
+                expected="an empty or a new folder, or one that queuemon demo up has made",
+                next_step="choose another one with --dir or QUEUEMON_DEMO_DIR",
+            )
+
+    def _make_home(self) -> None:
         home = self._home()
-        if home != self.directory:
+        if home != self.directory.resolve():
             for folder, mode in ((SHARED, 0o755), (home.parent, 0o755), (home, 0o711)):
                 make_folder(folder, mode)
             (home / "origin").write_text(f"{self.directory}\n", "utf-8")
@@ -223,7 +216,7 @@ class Stack:
         """Where the servers' data lies: the folder itself, or a shared place when root's account cannot enter it."""
         account = server_account()
         home = self.directory.resolve()
-        if not home.is_dir() or (account.reaches(home / "postgres")):
+        if account.reaches(home / "data"):
             return home
         return SHARED / "stacks" / hashlib.sha256(os.fsencode(home)).hexdigest()[:16]
 
@@ -238,22 +231,28 @@ class Stack:
 
     def _wipe(self) -> None:
         """Delete all data and the state; only what a stack itself writes."""
-        (self.directory / "state.json").unlink(missing_ok=True)
-        home = self._home()
-        folders = [self.directory / "processes", *(home / s.folder_name for s in (Postgres, Valkey))]
-        folders += home.glob(f"{Postgres.folder_name}.new-*")
-        for folder in folders:
-            if folder.exists():
-                shutil.rmtree(folder)
-        for log in home.glob("*.log*"):
-            log.unlink(missing_ok=True)
+        (self.directory / _STATE).unlink(missing_ok=True)
+        shutil.rmtree(self.directory / "processes", ignore_errors=True)
+        for server in self._known_servers():
+            for path in (server.folder, *server.home.glob(f"{server.folder_name}.new-*")):
+                if path.exists():
+                    shutil.rmtree(path)
+            for path in server.home.glob(f"{server.folder_name}.log*"):
+                path.unlink()
 
     @contextmanager
     def _lock(self) -> Iterator[None]:
-        """One command at a time; the system frees the lock of a command that was killed."""
-        with disk_errors(self.directory):
-            file = (self.directory / "lock").open("a")
-        with file:
+        """One command at a time; the system frees the lock of a command that was killed.
+
+        Without a folder there is nothing to lock: somebody may have deleted it under running servers.
+        """
+        if not self.directory.is_dir():
+            yield
+            return
+        self._refuse_foreign_folder()
+        with open(os.open(self.directory / _LOCK, os.O_RDWR | os.O_CREAT, 0o600)) as file:
+            import fcntl
+
             deadline = time.monotonic() + _LOCK_SECONDS
             while True:
                 try:
@@ -272,13 +271,13 @@ class Stack:
     def _load(self) -> _State | None:
         """The saved state; None when there is none or it cannot be used (then ports and passwords are made anew)."""
         try:
-            values = json.loads((self.directory / "state.json").read_text("utf-8"))
+            values = json.loads((self.directory / _STATE).read_text("utf-8"))
             return _State(**values)
         except (FileNotFoundError, NotADirectoryError, ValueError, TypeError):
             return None
 
     def _save(self, state: _State) -> None:
-        write_private(self.directory / "state.json", json.dumps(state.__dict__, indent=1))
+        write_private(self.directory / _STATE, json.dumps(state.__dict__, indent=1))
 
     # ---- the servers
 
@@ -294,25 +293,43 @@ class Stack:
         nothing = Binaries(postgres=Path(), valkey=Path())
         return self._servers(self._binaries or nothing, server_account())
 
-    def _with_free_ports(self, state: _State, servers: tuple[Postgres, Valkey]) -> _State:
-        """The state with new ports where a server is down and another program has taken its port."""
-        fresh = _two_ports()
-        if servers[0].main() is None and not port_is_free(state.postgres_port):
-            state = replace(state, postgres_port=fresh[0])
-        if servers[1].main() is None and not port_is_free(state.valkey_port):
-            state = replace(state, valkey_port=fresh[1])
-        return state
-
-    def _start(self, servers: tuple[Postgres, Valkey], state: _State, *, password_changed: bool) -> None:
+    def _start(self, servers: tuple[Postgres, Valkey], state: _State, binaries: Binaries) -> StackUrls:
         postgres, valkey = servers
-        _together(
-            lambda: postgres.start(state.postgres_port, state.postgres_password, password_changed=password_changed),
-            lambda: valkey.start(state.valkey_port, state.valkey_password, password_changed=password_changed),
+        versions = binaries.versions()
+        state = replace(state, postgres_version=versions[0], valkey_version=versions[1])
+        for _ in range(_PORT_TRIES):
+            state = _with_free_ports(state, servers)
+            self._save(state)
+            try:
+                _together(
+                    partial(postgres.start, state.postgres_port, state.postgres_password, renew=not state.settled),
+                    partial(valkey.start, state.valkey_port, state.valkey_password, renew=not state.settled),
+                )
+            except PortTaken:
+                continue
+            if not state.settled:
+                self._save(replace(state, settled=True))
+            return _urls(state)
+        raise StackError(
+            "other programs took every port that was tried",
+            expected="two free ports on 127.0.0.1",
+            next_step="try again",
         )
 
     def _stop(self, servers: tuple[Postgres, Valkey]) -> None:
         processes.stop_all(self.directory)
         _together(*(server.stop for server in servers))
+
+
+def _with_free_ports(state: _State, servers: tuple[Postgres, Valkey]) -> _State:
+    """The state with new ports where a server is down and another program has taken its port."""
+    postgres, valkey = servers
+    ports = _two_ports()
+    if postgres.main() is None and not port_is_free(state.postgres_port):
+        state = replace(state, postgres_port=ports[0])
+    if valkey.main() is None and not port_is_free(state.valkey_port):
+        state = replace(state, valkey_port=ports[1])
+    return state
 
 
 def _together(*tasks: Callable[[], None]) -> None:

@@ -36,7 +36,7 @@ _PREFIX: Final = "queuemon-test-"
 _DEBIAN: Final = Binaries(postgres=Path("/usr/lib/postgresql/15/bin"), valkey=Path("/usr/bin/redis-server"))
 #: A test's data need not survive a power cut; it does survive kill -9.
 _POSTGRES_SETTINGS: Final = {"fsync": "off", "full_page_writes": "off", "shared_buffers": "128MB"}
-_VALKEY_SETTINGS: Final = {"databases": str(REDIS_DATABASES), "enable-debug-command": "local"}
+_VALKEY_SETTINGS: Final = {"databases": str(REDIS_DATABASES), "enable-debug-command": "local", "appendfsync": "no"}
 
 
 @dataclass(frozen=True, kw_only=True)
