@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from queuemon.runbooks.catalogue import Parameter, RunbookInfo, describe, folders, list_runbooks
 from queuemon.runbooks.run import RunResult, StepProgress, run
-from queuemon.runbooks.steps import act, settled, verify_completed
+from queuemon.runbooks.steps import act, failed_jobs, select, settled, verify_completed
 
 __all__ = [
     "Parameter",
@@ -17,9 +17,11 @@ __all__ = [
     "StepProgress",
     "act",
     "describe",
+    "failed_jobs",
     "folders",
     "list_runbooks",
     "run",
+    "select",
     "settled",
     "verify_completed",
 ]

@@ -10,6 +10,7 @@ from uuid import UUID
 
 from queuemon.contract import JobStatus
 from queuemon.errors import LimitExceeded, RunbookError
+from queuemon.filters import JobFilter, quote
 from queuemon.model import ActionResult, Plan
 
 if TYPE_CHECKING:
@@ -49,7 +50,13 @@ class Outcome:
         return f"Of {self.total:,} jobs after {self.waited_seconds:.0f} s: {', '.join(parts) or 'none left'}."
 
 
-def select(wb: Workbench, where: str, *, limit: int) -> list[UUID]:
+def failed_jobs(wb: Workbench, queue: str, error: str = "") -> JobFilter:
+    """The failed jobs of an existing queue, all or those whose error holds a text. Raises UnknownQueue."""
+    where = JobFilter.of(queue=wb.queue_name(queue), status=JobStatus.FAILED)
+    return where & JobFilter.parse(f"error:{quote(error)}") if error else where
+
+
+def select(wb: Workbench, where: JobFilter, *, limit: int) -> list[UUID]:
     """The ids of the jobs that match now: frozen, so that what was seen is what is acted on and verified.
 
     Raises LimitExceeded when more than `limit` match.

@@ -1,0 +1,96 @@
+"""The tree of commands; each imports what it needs when it runs, so `queuemon --help` stays quick."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from queuemon.cli import act, demo, engine, jobs, runbook, setup, status
+from queuemon.cli.options import EXIT_CODES, Session
+
+SEE, FIX, RUN, TRY = "See", "Fix", "Set up and run", "Runbooks and demo"
+
+
+class Commands(TyperGroup):
+    """Help in plain text, the commands under their headings (rich's help takes as long to load as all the rest)."""
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        """One list per heading, each command with its whole first sentence."""
+        panels: dict[str, list[tuple[str, str]]] = {}
+        for name, command in self.commands.items():
+            panel = getattr(command, "rich_help_panel", None) or "Commands"
+            panels.setdefault(panel, []).append((name, command.get_short_help_str(200)))
+        for panel, rows in panels.items():
+            with formatter.section(panel):
+                formatter.write_dl(rows)
+
+
+PLAIN: Mapping[str, Any] = {"cls": Commands, "rich_markup_mode": None}
+
+app = typer.Typer(
+    name="queuemon",
+    help="The ops workbench for background jobs that live in PostgreSQL and Redis.",
+    epilog=EXIT_CODES,
+    pretty_exceptions_enable=False,
+    **PLAIN,
+)
+
+
+@app.callback(invoke_without_command=True)
+def root(
+    ctx: typer.Context,
+    profile: Annotated[
+        str | None, typer.Option("--profile", metavar="NAME", help="Profile of queuemon.toml.", show_default=False)
+    ] = None,
+    version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
+) -> None:
+    """The ops workbench for background jobs that live in PostgreSQL and Redis."""
+    ctx.obj = Session(profile=profile)
+    if version:
+        from queuemon import __version__
+
+        typer.echo(f"queuemon {__version__}")
+        raise typer.Exit
+    if ctx.invoked_subcommand is None:
+        typer.echo(ctx.get_help())
+
+
+def _add(group: typer.Typer, panel: str | None, **commands: object) -> None:
+    for name, function in commands.items():
+        group.command(name.rstrip("_").replace("_", "-"), rich_help_panel=panel, epilog=EXIT_CODES)(function)  # type: ignore[type-var]
+
+
+_add(app, SEE, status=status.status, jobs=jobs.jobs, job=jobs.job, actions=jobs.actions, doctor=setup.doctor)
+_add(
+    app,
+    FIX,
+    retry=act.retry,
+    delete=act.delete,
+    clear_failed=act.clear_failed,
+    run_now=act.run_now,
+    pause=act.pause,
+    resume=act.resume,
+    prioritise=act.prioritise,
+    scale=act.scale,
+)
+_add(app, RUN, lab=setup.lab, serve=setup.serve, install=setup.install, enqueue=engine.enqueue)
+
+_runbook = typer.Typer(help="Runbooks: list, describe, run.", no_args_is_help=True, **PLAIN)
+_add(_runbook, None, list_=runbook.list_, describe=runbook.describe, run=runbook.run)
+app.add_typer(_runbook, name="runbook", rich_help_panel=TRY)
+
+_demo = typer.Typer(help="The embedded demo: servers, workload, scenarios.", no_args_is_help=True, **PLAIN)
+_add(
+    _demo,
+    None,
+    up=demo.up,
+    down=demo.down,
+    status=demo.status,
+    env=demo.env,
+    scenario=demo.scenario,
+    deploy=demo.deploy,
+)
+app.add_typer(_demo, name="demo", rich_help_panel=TRY)

@@ -1,0 +1,54 @@
+"""The options that commands share, and the session they run in."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from queuemon.workbench import Workbench
+
+#: What a command ends with.
+DONE, FAILED, USAGE, PARTLY, NOTHING = 0, 1, 2, 3, 4
+
+EXIT_CODES = "Exit codes: 0 done, 1 failed, 2 usage, 3 partly done, 4 nothing matched."
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do it. Without, the plan is printed and nothing changes.")]
+Reason = Annotated[str, typer.Option("--reason", help="Why, for the audit trail.", show_default=False)]
+Filter = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="FILTER", help="Which jobs, such as: queue:email-sending status:failed age<2h"),
+]
+Target = Annotated[list[str], typer.Argument(metavar="FILTER|ID…", help="A filter, or ids of jobs.")]
+Queue = Annotated[str, typer.Argument(metavar="QUEUE", help="With or without the prefix queue:.")]
+Directory = Annotated[
+    Path | None, typer.Option("--dir", help="Folder of the demo's data (default: the user's state folder).")
+]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Session:
+    """What was said before the command's name."""
+
+    profile: str | None
+
+
+def profile_of(ctx: typer.Context) -> str | None:
+    """The profile named with --profile."""
+    session = ctx.find_object(Session)
+    return session.profile if session else None
+
+
+@contextmanager
+def opened(ctx: typer.Context) -> Iterator[Workbench]:
+    """The Workbench of the profile, closed at the end."""
+    from queuemon import workbench
+
+    with workbench.connect(profile_of(ctx)) as wb:
+        yield wb

@@ -1,0 +1,213 @@
+"""`queuemon status`: the queues' numbers as a table, once or refreshed in place."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from queuemon.cli.options import DONE, FAILED, PARTLY, Json, opened
+from queuemon.cli.terminal import cell, console, plain, print_json, table, warn
+from queuemon.model import HalfError, PostgresHalf, QueueStats, RedisHalf, Snapshot
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+    from queuemon.contract import Keys
+    from queuemon.workbench import Workbench
+
+#: Below this width only the columns of the specification are shown.
+NARROW = 110
+
+_RIGHT = {"justify": "right", "no_wrap": True}
+
+
+def status(
+    ctx: typer.Context,
+    as_json: Json = False,
+    watch: Annotated[bool, typer.Option("--watch", "-w", help="Refresh until Ctrl-C.")] = False,
+    interval: Annotated[float, typer.Option(min=0.2, max=3600, help="Seconds between refreshes.")] = 5.0,
+) -> None:
+    """Every queue: active, waiting, completed in the last hour, failed, health, workers.
+
+    Ends with 1 when PostgreSQL could not be read, with 3 when Redis alone could not. With --watch --json, one JSON
+    document a line.
+    """
+    with opened(ctx) as wb:
+        if watch:
+            _watch(wb, interval, as_json)
+            return
+        snapshot = wb.snapshot()
+        if as_json:
+            print_json(document(snapshot, wb.settings.keys))
+        else:
+            _print(wb, snapshot)
+        _say_errors(snapshot)
+    raise typer.Exit(code_of(snapshot))
+
+
+def code_of(snapshot: Snapshot) -> int:
+    """What the command ends with."""
+    if isinstance(snapshot.postgres, HalfError):
+        return FAILED
+    return PARTLY if isinstance(snapshot.redis, HalfError) else DONE
+
+
+def _say_errors(snapshot: Snapshot) -> None:
+    for half in (snapshot.postgres, snapshot.redis):
+        if isinstance(half, HalfError):
+            warn(half.message)
+
+
+def _print(wb: Workbench, snapshot: Snapshot) -> None:
+    out = console()
+    if not isinstance(snapshot.postgres, HalfError):
+        out.print(queue_table(snapshot, wb.settings.keys, wide=out.width >= NARROW))
+    out.print(cell(footer(wb, snapshot), limit=500, style="dim"))
+    for text in warnings(snapshot):
+        out.print(cell(f"! {text}", limit=500, style="yellow"))
+
+
+def _watch(wb: Workbench, interval: float, as_json: bool) -> None:
+    pause = threading.Event()
+    if as_json:
+        while True:
+            print_json(document(wb.snapshot(), wb.settings.keys))
+            pause.wait(interval)
+    from rich.console import Group
+    from rich.live import Live
+
+    out = console()
+    last: Snapshot | None = None
+    # The alternate screen is redrawn in one write a refresh, so nothing flickers and the shell's history stays.
+    with Live(console=out, screen=out.is_terminal, auto_refresh=False, vertical_overflow="crop") as live:
+        while True:
+            snapshot = wb.snapshot()
+            parts: list[RenderableType] = []
+            if isinstance(snapshot.postgres, PostgresHalf):
+                last = snapshot
+            if last is not None:
+                stale = last is not snapshot
+                parts.append(queue_table(last, wb.settings.keys, wide=out.width >= NARROW, stale=stale))
+                if stale:
+                    age = (snapshot.taken_at - last.taken_at).total_seconds()
+                    parts.append(cell(f"These numbers are {age:.0f} s old.", style="yellow"))
+            for half in (snapshot.postgres, snapshot.redis):
+                if isinstance(half, HalfError):
+                    parts.append(cell(half.message, limit=500, style="red"))
+            parts.append(cell(footer(wb, snapshot) + f" · every {interval:g} s, Ctrl-C ends", limit=500, style="dim"))
+            parts += [cell(f"! {text}", limit=500, style="yellow") for text in warnings(snapshot)]
+            live.update(Group(*parts), refresh=True)
+            pause.wait(interval)
+
+
+def queue_table(snapshot: Snapshot, keys: Keys, *, wide: bool, stale: bool = False) -> RenderableType:
+    """The columns of the specification, health, and in a wide terminal what helps beside them."""
+    from queuemon.render.html import HEALTH
+    from queuemon.render.text import ago, number, percent
+
+    extra: list[Any] = [
+        (name, _RIGHT) for name in ("Oldest", "Failure rate", "Workers", "Scheduled", "Expired", "In Redis")
+    ]
+    made = table(
+        "Queue Name",
+        "Health",
+        ("Active Jobs", _RIGHT),
+        ("Waiting", _RIGHT),
+        ("Completed (last hour)", _RIGHT),
+        ("Failed", _RIGHT),
+        *(extra if wide else ()),
+    )
+    redis = snapshot.redis.queues if isinstance(snapshot.redis, RedisHalf) else {}
+    now = snapshot.postgres.clock if isinstance(snapshot.postgres, PostgresHalf) else snapshot.taken_at
+    for q in snapshot.queues:
+        colour, sign, word = HEALTH[q.health]
+        state = f"{sign} {word}" + (" (paused)" if q.queue.paused else "")
+        late = _late(q, now.timestamp())
+        row = [
+            cell(keys.display(q.name), limit=80),
+            cell(state, style="" if stale else colour),
+            cell(number(q.active)),
+            cell(number(q.waiting), style="" if stale else colour if q.waiting else ""),
+            cell(number(q.completed_last_hour)),
+            cell(number(q.failed), style="red" if q.failed and not stale else ""),
+        ]
+        if wide:
+            length = redis[q.name].length if q.name in redis else None
+            row += [
+                cell(ago(q.oldest_waiting_at, now), style="red" if late and not stale else ""),
+                cell(percent(q.failure_rate)),
+                cell(f"{q.workers}/{q.queue.concurrency}"),
+                cell(number(q.scheduled)),
+                cell(number(q.expired)),
+                cell(number(length)),
+            ]
+        made.add_row(*row, style="dim" if stale else None)
+    return made
+
+
+def _late(q: QueueStats, now: float) -> bool:
+    """Whether the oldest waiting job has used up the queue's target time."""
+    return q.oldest_waiting_at is not None and now - q.oldest_waiting_at.timestamp() > q.queue.target_seconds
+
+
+def footer(wb: Workbench, snapshot: Snapshot) -> str:
+    """Where the numbers come from and how old they are."""
+    from queuemon.render.text import moment
+
+    badge = "embedded demo" if wb.settings.embedded else wb.settings.profile
+    redis = snapshot.redis.server if isinstance(snapshot.redis, RedisHalf) else "Redis not read"
+    parts = [badge, f"{moment(snapshot.taken_at)} UTC", f"PostgreSQL {snapshot.postgres_seconds * 1000:.0f} ms"]
+    parts.append(f"{redis} {snapshot.redis_seconds * 1000:.0f} ms")
+    return " · ".join(parts)
+
+
+def warnings(snapshot: Snapshot) -> list[str]:
+    """What the operator must know beside the numbers."""
+    half = snapshot.postgres
+    if isinstance(half, HalfError):
+        return []
+    alive = {w.kind for w in half.workers if w.alive}
+    found = []
+    if not half.queues:
+        found.append("There is no queue: insert rows into job_queues, or run `queuemon demo up`.")
+    waiting = sum(q.waiting for q in half.queues if not q.queue.paused)
+    if "worker" not in alive and waiting:
+        found.append(f"Nobody consumes: no worker runs, {waiting:,} jobs wait.")
+    if "relay" not in alive:
+        found.append("No relay runs: retries, scheduled jobs and expiry wait (`queuemon relay`).")
+    short = [q.name for q in half.queues if q.workers < q.queue.concurrency]
+    if short and "supervisor" not in alive:
+        found.append(f"Nobody follows the desired number of workers of {len(short)} queues (`queuemon supervisor`).")
+    stuck = sum(q.stuck for q in half.queues)
+    if stuck:
+        found.append(f"{stuck:,} active jobs have no heartbeat within the lease; a relay gives them back.")
+    return found
+
+
+def document(snapshot: Snapshot, keys: Keys) -> dict[str, Any]:
+    """The snapshot as JSON: one object per queue, and each half's error where it could not be read."""
+    postgres, redis = snapshot.postgres, snapshot.redis
+    listed = redis.queues if isinstance(redis, RedisHalf) else {}
+    queues = []
+    for q in snapshot.queues:
+        numbers = plain(q)
+        settings = numbers.pop("queue")
+        numbers.pop("thresholds")
+        entry = {"queue": keys.display(q.name), **settings, "health": q.health.value, **numbers}
+        entry["failure_rate"] = q.failure_rate
+        entry["in_redis"] = listed[q.name].length if q.name in listed else None
+        queues.append(entry)
+    return {
+        "taken_at": plain(snapshot.taken_at),
+        "queues": queues,
+        "workers": plain(postgres.workers) if isinstance(postgres, PostgresHalf) else [],
+        "publications_due": postgres.publications_due if isinstance(postgres, PostgresHalf) else None,
+        "warnings": warnings(snapshot),
+        "errors": {
+            name: half.message
+            for name, half in (("postgresql", postgres), ("redis", redis))
+            if isinstance(half, HalfError)
+        },
+    }
