@@ -74,7 +74,10 @@ def fill(store: Store, total: int, *, queues: int = 5) -> float:
             connection.execute(text(definition))
         connection.execute(text("ALTER TABLE jobs ENABLE TRIGGER USER"))
         connection.execute(
-            text("INSERT INTO queuemon.job_counts SELECT queue, status, count(*) FROM jobs GROUP BY 1, 2")
+            text(
+                "INSERT INTO queuemon.job_counts SELECT queue,"
+                " CASE WHEN status IN ('waiting', 'active') THEN 'open' ELSE status END, count(*) FROM jobs GROUP BY 1, 2"
+            )
         )
         connection.execute(
             text(

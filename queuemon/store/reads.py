@@ -10,6 +10,7 @@ import binascii
 import json
 from collections.abc import Sequence
 from datetime import datetime
+from functools import lru_cache
 from typing import Any
 from uuid import UUID
 
@@ -82,7 +83,8 @@ def snapshot(connection: Connection, t: Tables, settings: Settings) -> PostgresH
     come from the counters, "scheduled", "oldest" and "stuck" from partial indexes.
     """
     connection.execute(sql_text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY"))
-    rows = connection.execute(_numbers(t, settings)).mappings().all()
+    numbers = _numbers(t, settings.lease_seconds, settings.thresholds.failure_window_seconds)
+    rows = connection.execute(numbers).mappings().all()
     workers = connection.execute(
         select(t.workers, (t.workers.c.heartbeat_at > _ago(settings.lease_seconds)).label("alive")).order_by(
             t.workers.c.kind, t.workers.c.home, t.workers.c.id
@@ -133,8 +135,12 @@ def _every_count(t: Tables) -> Any:
     )
 
 
-def _numbers(t: Tables, settings: Settings) -> Any:
-    """One row per queue: its columns, its counts by status, and what the partial indexes know."""
+@lru_cache(maxsize=8)
+def _numbers(t: Tables, lease_seconds: float, window_seconds: int) -> Any:
+    """One row per queue: its columns, its counts by status, and what the partial indexes know.
+
+    Kept once built: building costs more than executing.
+    """
     q, j = t.job_queues, t.jobs
     minutes, deltas = t.minutes, t.job_deltas
 
@@ -159,7 +165,7 @@ def _numbers(t: Tables, settings: Settings) -> Any:
     )
     hour = select(whole.c.queue, func.sum(whole.c.n).label("n")).group_by(whole.c.queue).cte("hour")
 
-    attempts = _recent_attempts(t, settings.thresholds.failure_window_seconds)
+    attempts = _recent_attempts(t, window_seconds)
 
     waiting_here = and_(j.c.queue == q.c.name, t.status_is(JobStatus.WAITING))
     later = select(j.c.id).where(waiting_here, j.c.run_at > func.now()).limit(SCHEDULED_CAP)
@@ -173,7 +179,7 @@ def _numbers(t: Tables, settings: Settings) -> Any:
     )
     beat = func.coalesce(j.c.heartbeat_at, j.c.started_at, j.c.updated_at)
     active = (
-        select(func.count().label("n"), func.count().filter(beat < _ago(settings.lease_seconds)).label("stuck"))
+        select(func.count().label("n"), func.count().filter(beat < _ago(lease_seconds)).label("stuck"))
         .where(j.c.queue == q.c.name, t.status_is(JobStatus.ACTIVE))
         .lateral("active")
     )
