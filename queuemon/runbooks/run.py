@@ -84,7 +84,7 @@ def run(
     notebook = folder / f"{stem}.ipynb"
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        notebook.touch(mode=0o600)
+        notebook.touch()
     except OSError as error:
         raise ConfigError(
             f"the record of the run cannot be written to {str(folder)!r} ({error.strerror})",
@@ -174,7 +174,8 @@ class _Follow:
                 for line in cell.source.splitlines():
                     if line.startswith("## "):
                         heading = line[3:].strip()
-            self.headings[index] = heading
+            tags = set(cell.metadata.get("tags", []))
+            self.headings[index] = "Parameters" if tags & {"parameters", "injected-parameters"} else heading
         self.cells = sum(cell.cell_type == "code" for cell in notebook.cells)
         self.step = "start"
 
@@ -202,7 +203,7 @@ def _kernel(environment: Mapping[str, str]) -> type[AsyncKernelManager]:
     from jupyter_client.manager import AsyncKernelManager
 
     spec = KernelSpec(
-        argv=[sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"],
+        argv=[sys.executable, "-m", "ipykernel_launcher", "--log-level=ERROR", "-f", "{connection_file}"],
         display_name="Python 3",
         language="python",
     )

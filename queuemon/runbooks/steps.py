@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 #: States in which a job is still on its way.
 UNSETTLED = (JobStatus.WAITING, JobStatus.ACTIVE)
 
+#: Jobs read at once.
+PAGE = 1_000
+
 #: Seconds between two looks at jobs that have not settled.
 INTERVAL = 0.5
 
@@ -61,14 +64,19 @@ def select(wb: Workbench, where: JobFilter, *, limit: int) -> list[UUID]:
 
     Raises LimitExceeded when more than `limit` match.
     """
-    count = wb.count(where)
-    if count.value > limit:
-        raise LimitExceeded(
-            f"{count} jobs match",
-            expected=f"at most {limit:,}, the runbook's limit",
-            next_step="narrow the filter, or give a higher limit",
-        )
-    return [UUID(str(value)) for value in wb.frame(where, columns=["id"], limit=limit)["id"]]
+    ids: list[UUID] = []
+    after: str | None = None
+    while True:
+        page = wb.jobs(where, limit=PAGE, after=after)
+        ids += [job.id for job in page.jobs]
+        if len(ids) > limit:
+            raise LimitExceeded(
+                f"more than {limit:,} jobs match",
+                expected="at most the runbook's limit",
+                next_step="narrow the filter, or give a higher limit",
+            )
+        if (after := page.after) is None:
+            return ids
 
 
 def act(wb: Workbench, plan: Plan, *, dry_run: bool, reason: str) -> ActionResult | None:
