@@ -86,10 +86,10 @@ class Workbench:
 
     def queues(self) -> tuple[Queue, ...]:
         """All queues, most urgent first."""
-        from queuemon.store import reads
+        from queuemon.store import numbers
 
         with self.store.postgres.begin(read_only=True) as connection:
-            return reads.queues(connection, self.store.tables)
+            return numbers.queues(connection, self.store.tables)
 
     def queue_name(self, text: str) -> str:
         """The bare name of an existing queue, from a name with or without its prefix; raises UnknownQueue."""
@@ -117,11 +117,11 @@ class Workbench:
         descending: bool = True,
     ) -> JobPage:
         """A page of jobs matching a filter, newest first; `after` and `before` are cursors of another page."""
-        from queuemon.store import reads
+        from queuemon.store import jobs
 
         wanted = self._filter(where)
         with self.store.postgres.begin(read_only=True) as connection:
-            return reads.page(
+            return jobs.page(
                 connection,
                 self.store.tables,
                 self.settings,
@@ -136,19 +136,19 @@ class Workbench:
     def job(self, job_id: UUID | str) -> JobDetail:
         """A job, every attempt at it, and where it is in Redis (a hint). Raises UnknownJob, InvalidValue."""
         from queuemon.errors import QueuemonError
-        from queuemon.store import reads
+        from queuemon.store import jobs, numbers
 
         key = parse_id(job_id)
         with self.store.postgres.begin(read_only=True) as connection:
-            job = reads.job(connection, self.store.tables, key)
+            job = jobs.job(connection, self.store.tables, key)
             if job is None:
                 raise UnknownJob(
                     f"there is no job {key}",
                     expected="the id of a job that stands in `jobs`",
                     next_step="a deleted job is listed under `queuemon actions`",
                 )
-            attempts = reads.history(connection, self.store.tables, key)
-            clock = reads.clock(connection)
+            attempts = jobs.history(connection, self.store.tables, key)
+            clock = numbers.clock(connection)
         try:
             place = self.store.redis.place(str(key), job.queue, job.worker_id)
         except QueuemonError as error:
@@ -157,18 +157,18 @@ class Workbench:
 
     def count(self, where: str | JobFilter = "") -> Count:
         """How many jobs match: exact up to a named cap, beyond it "at least"."""
-        from queuemon.store import reads
+        from queuemon.store import jobs
 
         with self.store.postgres.begin(read_only=True) as connection:
-            return reads.count(connection, self.store.tables, self.settings, self._filter(where))
+            return jobs.count(connection, self.store.tables, self.settings, self._filter(where))
 
     def status_counts(self, queue: str | None = None) -> dict[JobStatus, int]:
         """Jobs by state, of one queue or all; exact."""
-        from queuemon.store import reads
+        from queuemon.store import numbers
 
         with self.store.postgres.begin(read_only=True) as connection:
             name = self.settings.keys.queue_name(queue) if queue else None
-            return reads.status_counts(connection, self.store.tables, name)
+            return numbers.status_counts(connection, self.store.tables, name)
 
     def statuses_of(self, ids: Sequence[UUID]) -> dict[JobStatus, int]:
         """How the jobs with these ids stand now, by state; those that no longer exist are in none."""

@@ -34,6 +34,9 @@ from sqlalchemy.engine import Compiled
 from queuemon.contract import EXPIRY, JobStatus
 from queuemon.schema.tables import TIMESTAMPTZ, Tables
 
+#: A caller's own transaction.
+Transaction = Connection | psycopg.Connection[Any]
+
 #: From this many rows on the counters count the statement instead of each row.
 BULK = 50
 
@@ -73,11 +76,13 @@ def insert_jobs(connection: Connection, t: Tables, new: NewJobs) -> int | None:
     return row
 
 
-def insert_jobs_psycopg(connection: psycopg.Connection[Any], t: Tables, new: NewJobs) -> int | None:
-    """The same in a transaction of psycopg's."""
+def insert_jobs_in(transaction: Transaction, t: Tables, new: NewJobs) -> int | None:
+    """The same in a transaction of the caller's own, SQLAlchemy's or psycopg's."""
+    if isinstance(transaction, Connection):
+        return insert_jobs(transaction, t, new)
     compiled = _compiled(t)
     # Read by position, whatever the caller's row factory is.
-    with connection.cursor(row_factory=psycopg.rows.tuple_row) as cursor:
+    with transaction.cursor(row_factory=psycopg.rows.tuple_row) as cursor:
         row = cursor.execute(compiled.string.encode(), compiled.construct_params(new.parameters())).fetchone()
     return row[0] if row is not None else None
 

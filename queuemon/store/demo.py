@@ -156,3 +156,15 @@ def delete_with_copies(
         insert(t.undo_jobs).from_select(["action_id", "job_id", "row", "kept_until"], copies.where(chosen))
     )
     connection.execute(delete(t.jobs).where(chosen))
+
+
+def holders(connection: Connection, t: Tables, host: str) -> list[tuple[str, int, UUID]]:
+    """Workers of a machine with the job in their hand, as (worker, pid, job), longest first."""
+    w, j = t.workers, t.jobs
+    rows = connection.execute(
+        select(w.c.id, w.c.pid, j.c.id)
+        .join_from(j, w, w.c.id == j.c.worker_id)
+        .where(t.status_is(JobStatus.ACTIVE), w.c.kind == "worker", w.c.host == host)
+        .order_by(j.c.started_at)
+    )
+    return [(worker, pid, job) for worker, pid, job in rows]

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import IO, TYPE_CHECKING
 
 from queuemon.filters import JobFilter
-from queuemon.store import reads
+from queuemon.store import jobs
 from queuemon.store.postgres import Postgres
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ def write_csv(
 ) -> None:
     """Stream the matching jobs, newest first, as CSV with a header line into `target`. Flat memory."""
     with postgres.begin(seconds=seconds, read_only=True) as connection:
-        query, parameters = reads.exported(
+        query, parameters = jobs.exported(
             connection, postgres.tables, postgres.settings, where, columns=columns, limit=limit
         )
         driver = connection.connection.driver_connection
@@ -44,7 +44,7 @@ def read_arrow(postgres: Postgres, where: JobFilter, columns: Sequence[str], lim
     write_csv(postgres, where, columns, limit, buffer, seconds=seconds)
     buffer.seek(0)
     types = {}
-    for column in reads.columns_of(postgres.tables, columns):
+    for column in jobs.columns_of(postgres.tables, columns):
         python_type = getattr(column.type, "python_type", str)
         name = column.name
         if python_type is int:

@@ -13,7 +13,7 @@ from queuemon.config import Settings
 from queuemon.errors import QueuemonError
 from queuemon.model import HalfError, PostgresHalf, RedisHalf, Snapshot
 from queuemon.schema.tables import TABLES, Tables
-from queuemon.store import reads
+from queuemon.store import numbers
 from queuemon.store.postgres import Postgres
 from queuemon.store.redis import Redis
 
@@ -58,7 +58,7 @@ class Store:
 
     def _postgres_half(self) -> PostgresHalf:
         with self.postgres.begin() as connection:
-            return reads.snapshot(connection, self.tables, self.settings)
+            return numbers.snapshot(connection, self.tables, self.settings)
 
     def _redis_half(self) -> RedisHalf:
         return self.redis.half(self._names)
