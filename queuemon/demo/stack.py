@@ -8,9 +8,7 @@ run as an account without rights; where that account cannot enter the folder, th
 from __future__ import annotations
 
 import hashlib
-import json
 import os
-import secrets
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -25,18 +23,9 @@ from typing import Final
 from queuemon import config
 from queuemon.demo import processes
 from queuemon.demo.binaries import Binaries, bundled, reachable
-from queuemon.demo.host import (
-    LOOPBACK,
-    SHARED,
-    Account,
-    disk_errors,
-    free_port,
-    make_folder,
-    port_is_free,
-    server_account,
-    write_private,
-)
-from queuemon.demo.servers import DATABASE, USER, PortTaken, Postgres, Server, Valkey
+from queuemon.demo.host import SHARED, Account, disk_errors, make_folder, server_account
+from queuemon.demo.servers import PortTaken, Postgres, Server, Valkey
+from queuemon.demo.state import STATE_FILE, StackUrls, State
 from queuemon.errors import StackError
 
 #: How long one command waits for another that works on the same folder.
@@ -44,18 +33,6 @@ _LOCK_SECONDS: Final = 180.0
 _PORT_TRIES: Final = 5
 #: Its presence also says that the folder is a stack's.
 _LOCK: Final = "demo.lock"
-_STATE: Final = "state.json"
-
-
-@dataclass(frozen=True, kw_only=True, repr=False)
-class StackUrls:
-    """Where the two servers answer; both URLs hold a password."""
-
-    database_url: str
-    redis_url: str
-
-    def __repr__(self) -> str:
-        return "StackUrls(database_url='…', redis_url='…')"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,30 +69,6 @@ class StackStatus:
         return self.postgres.running and self.valkey.running
 
 
-@dataclass(frozen=True, kw_only=True, repr=False)
-class _State:
-    """What the next command needs to know; kept in state.json."""
-
-    postgres_port: int
-    valkey_port: int
-    postgres_password: str
-    valkey_password: str
-    postgres_version: str = ""
-    valkey_version: str = ""
-    #: False until PostgreSQL is known to have taken the password.
-    settled: bool = False
-
-    @classmethod
-    def new(cls) -> _State:
-        postgres_port, valkey_port = _two_ports()
-        return cls(
-            postgres_port=postgres_port,
-            valkey_port=valkey_port,
-            postgres_password=secrets.token_urlsafe(24),
-            valkey_password=secrets.token_urlsafe(24),
-        )
-
-
 class Stack:
     """The embedded servers in one folder (default: the user's state folder).
 
@@ -145,21 +98,27 @@ class Stack:
             account = server_account()
             binaries = reachable(binaries, account)
             self._make_folder(account)
+            (self.directory / _LOCK).touch(0o600)
             with self._lock():
                 self._make_home()
                 if fresh:
                     self._stop(self._servers(binaries, account))
                     self._wipe()
-                return self._start(self._servers(binaries, account), self._load() or _State.new(), binaries)
+                return self._start(
+                    self._servers(binaries, account), State.load(self.directory) or State.new(), binaries
+                )
 
     def down(self) -> None:
         """Stop the demo's processes and both servers; the data stays. Does nothing when nothing runs."""
-        with disk_errors(self.directory), self._lock():
-            self._stop(self._known_servers())
+        with disk_errors(self.directory), self._lock() as ours:
+            if ours:
+                self._stop(self._known_servers())
 
     def destroy(self) -> None:
         """Stop everything and delete all that the stack wrote."""
-        with disk_errors(self.directory), self._lock():
+        with disk_errors(self.directory), self._lock() as ours:
+            if not ours:
+                return
             self._stop(self._known_servers())
             self._wipe()
             if self._home() != self.directory.resolve():
@@ -168,21 +127,21 @@ class Stack:
 
     def urls(self) -> StackUrls:
         """The URLs of the running servers; StackError when they do not run."""
-        state = self._load() if self.status().running else None
+        state = State.load(self.directory) if self.status().running else None
         if state is None:
             raise StackError(
                 f"the embedded servers in {self.directory} do not run",
                 expected="a stack that is up",
                 next_step="queuemon demo up",
             )
-        return _urls(state)
+        return state.urls()
 
     def status(self) -> StackStatus:
         """What runs, since when, and where; starts and changes nothing."""
         with disk_errors(self.directory):
             if self.directory.is_dir():
                 self._refuse_foreign_folder()
-            state = self._load()
+            state = State.load(self.directory)
             postgres, valkey = self._known_servers()
         return StackStatus(
             directory=self.directory,
@@ -231,7 +190,7 @@ class Stack:
 
     def _wipe(self) -> None:
         """Delete all data and the state; only what a stack itself writes."""
-        (self.directory / _STATE).unlink(missing_ok=True)
+        (self.directory / STATE_FILE).unlink(missing_ok=True)
         shutil.rmtree(self.directory / "processes", ignore_errors=True)
         for server in self._known_servers():
             for path in (server.folder, *server.home.glob(f"{server.folder_name}.new-*")):
@@ -241,16 +200,17 @@ class Stack:
                 path.unlink()
 
     @contextmanager
-    def _lock(self) -> Iterator[None]:
-        """One command at a time; the system frees the lock of a command that was killed.
+    def _lock(self) -> Iterator[bool]:
+        """One command at a time; the system frees the lock of a command that was killed. False: this is no stack.
 
         Without a folder there is nothing to lock: somebody may have deleted it under running servers.
         """
-        if not self.directory.is_dir():
-            yield
+        path = self.directory / _LOCK
+        if not path.exists():
+            yield not self.directory.exists()
             return
         self._refuse_foreign_folder()
-        with open(os.open(self.directory / _LOCK, os.O_RDWR | os.O_CREAT, 0o600)) as file:
+        with path.open("r+") as file:
             import fcntl
 
             deadline = time.monotonic() + _LOCK_SECONDS
@@ -266,18 +226,7 @@ class Stack:
                             next_step="wait for it or end it, then try again",
                         ) from None
                     time.sleep(0.05)
-            yield
-
-    def _load(self) -> _State | None:
-        """The saved state; None when there is none or it cannot be used (then ports and passwords are made anew)."""
-        try:
-            values = json.loads((self.directory / _STATE).read_text("utf-8"))
-            return _State(**values)
-        except (FileNotFoundError, NotADirectoryError, ValueError, TypeError):
-            return None
-
-    def _save(self, state: _State) -> None:
-        write_private(self.directory / _STATE, json.dumps(state.__dict__, indent=1))
+            yield True
 
     # ---- the servers
 
@@ -293,13 +242,13 @@ class Stack:
         nothing = Binaries(postgres=Path(), valkey=Path())
         return self._servers(self._binaries or nothing, server_account())
 
-    def _start(self, servers: tuple[Postgres, Valkey], state: _State, binaries: Binaries) -> StackUrls:
+    def _start(self, servers: tuple[Postgres, Valkey], state: State, binaries: Binaries) -> StackUrls:
         postgres, valkey = servers
         versions = binaries.versions()
         state = replace(state, postgres_version=versions[0], valkey_version=versions[1])
         for _ in range(_PORT_TRIES):
-            state = _with_free_ports(state, servers)
-            self._save(state)
+            state = state.with_free_ports(postgres=postgres.main() is None, valkey=valkey.main() is None)
+            state.save(self.directory)
             try:
                 _together(
                     partial(postgres.start, state.postgres_port, state.postgres_password, renew=not state.settled),
@@ -308,8 +257,8 @@ class Stack:
             except PortTaken:
                 continue
             if not state.settled:
-                self._save(replace(state, settled=True))
-            return _urls(state)
+                replace(state, settled=True).save(self.directory)
+            return state.urls()
         raise StackError(
             "other programs took every port that was tried",
             expected="two free ports on 127.0.0.1",
@@ -321,37 +270,12 @@ class Stack:
         _together(*(server.stop for server in servers))
 
 
-def _with_free_ports(state: _State, servers: tuple[Postgres, Valkey]) -> _State:
-    """The state with new ports where a server is down and another program has taken its port."""
-    postgres, valkey = servers
-    ports = _two_ports()
-    if postgres.main() is None and not port_is_free(state.postgres_port):
-        state = replace(state, postgres_port=ports[0])
-    if valkey.main() is None and not port_is_free(state.valkey_port):
-        state = replace(state, valkey_port=ports[1])
-    return state
-
-
 def _together(*tasks: Callable[[], None]) -> None:
     """Run the tasks at once; when several fail, an error that is ours goes before a port that was taken."""
     with ThreadPoolExecutor(len(tasks)) as pool:
         errors = [error for future in [pool.submit(task) for task in tasks] if (error := future.exception())]
     for error in sorted(errors, key=lambda e: isinstance(e, PortTaken)):
         raise error
-
-
-def _two_ports() -> tuple[int, int]:
-    first = second = free_port()
-    while second == first:
-        second = free_port()
-    return first, second
-
-
-def _urls(state: _State) -> StackUrls:
-    return StackUrls(
-        database_url=f"postgresql://{USER}:{state.postgres_password}@{LOOPBACK}:{state.postgres_port}/{DATABASE}",
-        redis_url=f"redis://:{state.valkey_password}@{LOOPBACK}:{state.valkey_port}/0",
-    )
 
 
 def _status(server: Server, port: int | None, version: str) -> ServerStatus:

@@ -297,9 +297,11 @@ def test_settings_for_a_bench_hold(make_stack: MakeStack):
 def test_a_folder_with_other_things_in_it_is_refused_and_left_alone(tmp_path: Path):
     (tmp_path / "postgres").mkdir()
     (tmp_path / "thesis.log").write_text("years of work")
-    for action in (Stack(tmp_path).up, lambda: Stack(tmp_path).up(fresh=True)):
+    for fresh in (False, True):
         with pytest.raises(StackError, match="holds something else"):
-            action()
+            Stack(tmp_path).up(fresh=fresh)
+        Stack(tmp_path).down()
+        Stack(tmp_path).destroy()
     assert sorted(p.name for p in tmp_path.iterdir()) == ["postgres", "thesis.log"]
 
 
