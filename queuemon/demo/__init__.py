@@ -1,1 +1,1 @@
-"""The embedded demo: real PostgreSQL and Valkey from wheels, and a believable workload on them; `queuemon demo` uses it."""
+"""The embedded demo: real PostgreSQL and Valkey from wheels, a believable workload on them; `queuemon demo` uses it."""

@@ -181,7 +181,7 @@ class History:
         while True:
             attempt += 1
             start = self._start(queue, due + 0.004 + rng.expovariate(20.0))
-            milliseconds = queue.duration_ms * math.exp(queue.duration_spread * rng.gauss(0, 1))
+            milliseconds = payloads.duration_ms(queue, payload, rng)
             finish = start + milliseconds / 1_000
             if finish >= self.stop:
                 return
@@ -259,7 +259,6 @@ def load(store: Store, seed: int, end: datetime | None = None) -> Loaded | None:
         demo.mark(connection)
         if demo.state(connection, "history"):
             return None
-        demo.set_state(connection, "history", {"seed": seed, "end": at.isoformat()})
         demo.add_queues(connection, t, [_queue_row(q) for q in QUEUES])
         demo.count_by_statement(connection)
         for block in _ahead(history.blocks()):
@@ -281,6 +280,8 @@ def load(store: Store, seed: int, end: datetime | None = None) -> Loaded | None:
         for action, ids in ((actions[2], retried), (actions[3], cleared)):
             demo.add_chunk(connection, t, action["id"], ids, action["finished_at"])
         demo.delete_with_copies(connection, t, chosen[3], cleared, at + timedelta(days=4))
+        told = {"seed": seed, "end": at.isoformat(), "jobs": jobs + len(scheduled) - len(cleared)}
+        demo.set_state(connection, "history", told)
         rollups.fold_counts(connection, t)
         demo.analyze(connection, t)
     with store.postgres.begin(seconds=0) as connection:  # attempts are folded once their transaction has committed

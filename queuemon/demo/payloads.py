@@ -6,18 +6,24 @@ what failing jobs share has to tell a cause from its company. All addresses are 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 from random import Random
 from typing import Any, Final
 
-from queuemon.demo.queues import ANALYTICS, EMAIL, HIGH, LOW, WARMUP
+from queuemon.demo.queues import ANALYTICS, EMAIL, HIGH, LOW, WARMUP, DemoQueue
 
 Payload = dict[str, Any]
+Maker = Callable[[Random, datetime], Payload]
 
 #: The template and region of scenario bad-template.
 BAD_TEMPLATE: Final = "spring-sale-v2"
 BAD_REGION: Final = "eu-west"
+#: The template of scenario black-friday.
+BLACK_FRIDAY: Final = "black-friday-2026"
+#: How fast a bulk export writes.
+ROWS_PER_SECOND: Final = 500_000
 
 #: region → (share, locales, providers); a provider listed twice is drawn twice as often.
 _REGIONS: Final[Mapping[str, tuple[float, tuple[str, ...], tuple[str, ...]]]] = {
@@ -193,10 +199,30 @@ def warmup(rng: Random, at: datetime) -> Payload:
 
 
 #: queue → a payload for a moment.
-MAKERS: Final[Mapping[str, Callable[[Random, datetime], Payload]]] = {
+MAKERS: Final[Mapping[str, Maker]] = {
     HIGH: transactional,
     EMAIL: campaign,
     LOW: export,
     ANALYTICS: aggregate,
     WARMUP: warmup,
 }
+
+
+def black_friday(rng: Random, at: datetime) -> Payload:
+    """One recipient of the biggest campaign of the year; its pictures take twice the time to send."""
+    return {**campaign(rng, at), "campaign_id": "cmp-2026-1127", "template": BLACK_FRIDAY, "segment": "all"}
+
+
+def big_export(rng: Random, at: datetime) -> Payload:
+    """An export that keeps a worker busy for 2 to 4 seconds."""
+    return {**export(rng, at), "export": "contacts", "rows": int(rng.uniform(2, 4) * ROWS_PER_SECOND)}
+
+
+def duration_ms(queue: DemoQueue, payload: Payload, rng: Random) -> float:
+    """How long a run of this job takes."""
+    middle = queue.duration_ms
+    if queue.name == LOW:
+        middle += 1_000 * payload["rows"] / ROWS_PER_SECOND
+    elif payload.get("template") == BLACK_FRIDAY:
+        middle *= 2
+    return middle * math.exp(queue.duration_spread * rng.gauss(0, 1))

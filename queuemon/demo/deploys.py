@@ -1,0 +1,58 @@
+"""The bugs that scenarios ship and the deploys that heal them; the demo's handlers ask here how their code behaves.
+
+The last deploy mark decides: a bug is live from the mark that brought it to the mark of its fix.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from queuemon.store import Store, demo
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bug:
+    """A bug, by the names of two deploys."""
+
+    #: The deploy that brought it, and what its author thought it was.
+    shipped: str
+    note: str
+    #: The deploy that heals it.
+    fix: str
+    fix_note: str
+
+
+MRR: Final = Bug(
+    shipped="analytics 2026.47.0",
+    note="MRR per plan: average revenue per account",
+    fix="mrr-fix",
+    fix_note="MRR of a plan without active subscriptions is 0",
+)
+TEMPLATE: Final = Bug(
+    shipped="spring-sale-v2 rev 9",
+    note="VAT notice in the footer for eu-west",
+    fix="template-fix",
+    fix_note="helper vatNotice is part of the bundle",
+)
+BUGS: Final = (MRR, TEMPLATE)
+FIXES: Final = {bug.fix: bug for bug in BUGS}
+
+
+def live(store: Store, bug: Bug) -> bool:
+    """Whether the bug is in the code that runs now."""
+    with store.postgres.statement() as connection:
+        return demo.latest_deploy(connection, store.tables, (bug.shipped, bug.fix)) == bug.shipped
+
+
+def ship(store: Store, bug: Bug) -> None:
+    """Deploy the bug, unless it is live."""
+    if not live(store, bug):
+        with store.postgres.begin() as connection:
+            demo.add_deploy(connection, store.tables, bug.shipped, bug.note)
+
+
+def heal(store: Store, bug: Bug) -> None:
+    """Deploy the fix."""
+    with store.postgres.begin() as connection:
+        demo.add_deploy(connection, store.tables, bug.fix, bug.fix_note)
