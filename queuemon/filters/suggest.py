@@ -75,11 +75,10 @@ def _words(word: str, continued: bool, payload_keys: Sequence[str]) -> Iterable[
     field = FIELDS.get(word.lower())
     if field is not None:
         return _operators(field)
-    found = [_opened(FIELDS[name]) for name in _matching(FIELDS, word)]
-    if word:
-        found += [f"status:{s}" for s in _beginning(tuple(STATUSES), word)]
-    joints = ("and ", "or ", "not ") if continued else ("not ",)
-    return [*found, *_beginning(joints, word)]
+    fields = [_opened(FIELDS[name]) for name in _beginning(FIELDS, word)]
+    states = [f"status:{s}" for s in _beginning(tuple(STATUSES), word)] if word else []
+    joints = _beginning(("and ", "or ", "not ") if continued else ("not ",), word)
+    return [*fields, *states, *joints, *(_opened(FIELDS[name]) for name in _matching(FIELDS, word))]
 
 
 def _operators(field: Field) -> list[str]:
