@@ -17,6 +17,12 @@ from queuemon.schema.tables import OWN_SCHEMA
 #: Two installers at once take turns on this advisory lock.
 _LOCK = 0x71756D6F
 
+#: A role that is called like our schema would put the application's tables there ("$user" comes first in search_path).
+_OUTSIDE = text(
+    "SELECT set_config('search_path', string_agg(quote_ident(s), ', ' ORDER BY n), true)"
+    " FROM unnest(current_schemas(false)) WITH ORDINALITY AS path(s, n) WHERE s <> :own"
+)
+
 
 def _config(output: io.StringIO | None = None) -> Config:
     config = Config(output_buffer=output) if output else Config()
@@ -37,6 +43,7 @@ def upgrade_engine(engine: Engine) -> tuple[str | None, str]:
     with engine.begin() as connection:
         connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _LOCK})
         connection.execute(text(f"CREATE SCHEMA IF NOT EXISTS {OWN_SCHEMA}"))
+        connection.execute(_OUTSIDE, {"own": OWN_SCHEMA})
         before = current(connection)
         config = _config()
         config.attributes["connection"] = connection

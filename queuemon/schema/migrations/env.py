@@ -18,6 +18,7 @@ if context.is_offline_mode():
     )
     with context.begin_transaction():
         context.execute(f"CREATE SCHEMA IF NOT EXISTS {OWN_SCHEMA}")
+        context.execute("SET LOCAL search_path = public")
         context.run_migrations()
 else:
     connection = context.config.attributes["connection"]
