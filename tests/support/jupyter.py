@@ -86,14 +86,17 @@ def _environment(home: Path, extra: Mapping[str, str]) -> dict[str, str]:
     }
 
 
-def _theme_settings(home: Path, theme: str) -> None:
-    """JupyterLab's theme, and none of its questions about news."""
+def _settings(home: Path, theme: str) -> None:
+    """JupyterLab's theme, none of its questions about news, and patience with a kernel on a loaded machine."""
     folder = home / "settings" / "@jupyterlab" / "apputils-extension"
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "themes.jupyterlab-settings").write_text(json.dumps({"theme": theme}))
-    (folder / "notification.jupyterlab-settings").write_text(
-        json.dumps({"fetchNews": "false", "checkForUpdates": False})
-    )
+    for name, values in (
+        ("themes", {"theme": theme}),
+        ("notification", {"fetchNews": "false", "checkForUpdates": False}),
+        # After 3 s without an answer JupyterLab asks "Select Kernel", though the kernel is on its way.
+        ("kernels-settings", {"kernelInfoTimeout": 60_000}),
+    ):
+        (folder / f"{name}.jupyterlab-settings").write_text(json.dumps(values))
 
 
 @contextmanager
@@ -145,7 +148,7 @@ def stop(process: subprocess.Popen[bytes]) -> None:
 def lab(root: Path, home: Path, *, theme: str = "JupyterLab Light", env: Mapping[str, str] | None = None) -> Any:
     """A JupyterLab on `root`; a context manager that yields a `Server`."""
     home.mkdir(parents=True, exist_ok=True)
-    _theme_settings(home, theme)
+    _settings(home, theme)
     command = [
         "jupyterlab",
         "--no-browser",

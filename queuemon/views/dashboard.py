@@ -1,0 +1,258 @@
+"""The live dashboard: one Vue widget over the three states, a poller, and threads that keep the kernel free.
+
+The page gets values through traits and answers with events alone; what a person has opened, typed, selected or sorted
+lives in the page, so a refresh cannot take it away.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from ipyvuetify.VuetifyTemplate import VuetifyTemplate
+from ipywidgets import widget_serialization
+from traitlets import Any as AnyTrait
+from traitlets import Bool, Dict, List
+
+from queuemon.errors import QueuemonError
+from queuemon.model import Trend
+from queuemon.render import charts, html
+from queuemon.views.confirm import Confirmation
+from queuemon.views.inspector import Inspector, compose
+from queuemon.views.poller import Poller
+from queuemon.views.state import Board, as_text, guarded
+from queuemon.workbench import Workbench
+
+TEMPLATES: Final = Path(__file__).parent / "templates"
+
+#: The parts of the page, each a template of its own.
+PARTS: Final = ("strip", "queues", "details", "job", "confirm", "activity")
+
+#: Operator actions listed.
+ACTIVITY: Final = 20
+
+#: How long the first display waits for the first snapshot.
+FIRST_SECONDS: Final = 0.5
+
+
+class Dashboard(VuetifyTemplate):
+    """A Workbench on screen. `close()` stops its poller and removes it from the page."""
+
+    template_file = str(TEMPLATES / "dashboard.vue")
+
+    strip = Dict().tag(sync=True)
+    rows: List[Any] = List().tag(sync=True)
+    activity: List[Any] = List().tag(sync=True)
+    problems: List[Any] = List().tag(sync=True)
+    toast = Dict().tag(sync=True)
+    details = Dict().tag(sync=True)
+    page = Dict().tag(sync=True)
+    job = Dict().tag(sync=True)
+    plan = Dict().tag(sync=True)
+    #: The charts of the open queue; made when a queue is first opened (plotly's code is 5 MB).
+    figure = AnyTrait(None, allow_none=True).tag(sync=True, **widget_serialization)
+    #: True once the poller has ended: the page says so.
+    stopped = Bool(False).tag(sync=True)
+
+    def __init__(self, workbench: Workbench, *, interval: float = 5.0) -> None:
+        self.workbench = workbench
+        self.board = Board(workbench.settings, interval=interval)
+        self.inspector = Inspector(workbench, self.board)
+        self.confirmation = Confirmation(workbench)
+        parts = {f"qm-{name}": (TEMPLATES / f"{name}.vue").read_text("utf-8") for name in PARTS}
+        super().__init__(components=parts)
+        for state, names in (
+            (self.board, ["strip", "rows", "activity", "problems", "toast"]),
+            (self.inspector, ["details", "page", "job"]),
+            (self.confirmation, ["plan"]),
+        ):
+            for name in names:
+                setattr(self, name, getattr(state, name))
+            state.observe(self._mirror, names=names)
+        self.inspector.observe(self._draw, names=["trend"])
+        self._drawing = threading.Lock()
+        self._first = threading.Event()
+        self._answer_while_a_cell_runs()
+        self.poller = Poller(self._poll, interval=interval)
+        self.poller.start()
+
+    def close(self) -> None:
+        """Stop polling and take the widget off every page."""
+        if hasattr(self, "poller"):
+            self.poller.stop()
+            self.stopped = True
+        super().close()
+
+    def _repr_mimebundle_(self, **kwargs: Any) -> dict[str, Any]:
+        """Beside the live widget a static rendering, for where no kernel runs (an executed notebook, a report)."""
+        bundle = super()._repr_mimebundle_(**kwargs) or {}
+        data: dict[str, Any] = bundle[0] if isinstance(bundle, tuple) else bundle
+        # A snapshot takes milliseconds; waiting for it shows numbers at first sight instead of a skeleton.
+        self._first.wait(FIRST_SECONDS)
+        if (snapshot := self.board.snapshot) is None:
+            return data | {"text/plain": repr(self.workbench)}
+        found = html.static(snapshot, self.workbench.settings.keys)
+        return data | {"text/html": found.html, "text/plain": found.text}
+
+    # ------------------------------------------------------------------------------------------- from state to page
+
+    def _mirror(self, change: Mapping[str, Any]) -> None:
+        setattr(self, change["name"], change["new"])
+
+    def _draw(self, change: Mapping[str, Any]) -> None:
+        trend: Trend | None = change["new"]
+        with self._drawing:
+            if self.figure is None:
+                if trend is not None:
+                    self.figure = charts.trend_figure(trend, live=True)
+            else:
+                charts.update_trend(self.figure, trend)
+
+    def _poll(self) -> None:
+        guarded(self.board, "refresh", self._read_board)
+        self._first.set()
+        if self.inspector.details or self.inspector.job:
+            guarded(self.board, "refresh", self._quietly(self.inspector.refresh))
+
+    def _read_board(self) -> None:
+        snapshot = self.workbench.snapshot()
+        self.board.accept(snapshot)
+        self._quietly(self._read_activity)()
+
+    def _read_activity(self) -> None:
+        self.board.accept_activity(self.workbench.actions(limit=ACTIVITY))
+        self.board.set_read_only(self.workbench.read_only_reason)
+
+    def _quietly(self, work: Callable[[], None]) -> Callable[[], None]:
+        """`work`, whose store errors are not reported while the strip already says that the store is away."""
+
+        def quiet() -> None:
+            try:
+                work()
+            except QueuemonError:
+                if not self.strip["postgres"]["error"]:
+                    raise
+
+        return quiet
+
+    # ------------------------------------------------------------------------------------------ from page to kernel
+
+    def _in_thread(self, where: str, work: Callable[[], None]) -> None:
+        threading.Thread(
+            target=guarded, args=(self.board, where, work), name=f"queuemon-{where.replace(' ', '-')}", daemon=True
+        ).start()
+
+    def vue_alive(self, data: object) -> None:
+        """A page shows the dashboard (sent every few seconds)."""
+        self.poller.seen()
+
+    def vue_refresh(self, data: object) -> None:
+        """Refresh now."""
+        self.poller.seen()
+        self.poller.refresh()
+        if self.inspector.page.get("changed"):
+            self._in_thread("reading jobs", self.inspector.reload)
+
+    def vue_set_interval(self, data: object) -> None:
+        """Seconds between refreshes."""
+        if isinstance(data, int | float):
+            self.board.set_interval(data)
+            self.poller.set_interval(self.board.interval)
+
+    def vue_dismiss(self, data: object) -> None:
+        """Take a problem off the screen."""
+        if isinstance(data, int):
+            self.board.dismiss(data)
+
+    def vue_open_queue(self, data: Mapping[str, Any]) -> None:
+        """View details."""
+        self._in_thread(
+            "opening a queue", lambda: self.inspector.open(as_text(data, "queue"), as_text(data, "status") or "all")
+        )
+
+    def vue_close_queue(self, data: object) -> None:
+        """Close the details."""
+        self.inspector.close()
+
+    def vue_ask(self, data: Mapping[str, Any]) -> None:
+        """Another tab or filter."""
+        self._in_thread(
+            "reading jobs", lambda: self.inspector.ask(status=as_text(data, "status"), text=as_text(data, "text"))
+        )
+
+    def vue_turn(self, data: object) -> None:
+        """Older or newer jobs."""
+        self._in_thread("reading jobs", lambda: self.inspector.turn(bool(data)))
+
+    def vue_reload(self, data: object) -> None:
+        """Show the newest jobs."""
+        self._in_thread("reading jobs", self.inspector.reload)
+
+    def vue_span(self, data: object) -> None:
+        """Hours of the charts."""
+        if isinstance(data, int | float):
+            self._in_thread("reading the charts", lambda: self.inspector.span(data))
+
+    def vue_open_job(self, data: object) -> None:
+        """Job details."""
+        self._in_thread("opening a job", lambda: self.inspector.open_job(str(data)))
+
+    def vue_close_job(self, data: object) -> None:
+        """Close the job's dialog."""
+        self.inspector.close_job()
+
+    def vue_propose(self, data: Mapping[str, Any]) -> None:
+        """A button that changes something: make its plan and show it."""
+
+        def work() -> None:
+            options = data.get("options")
+            target = data.get("target")
+            if data.get("matching"):
+                target = str(self.inspector.filter())
+            elif "queue" in data:
+                target = str(compose(as_text(data, "queue"), as_text(data, "status") or "all", ""))
+            named = options if isinstance(options, dict) else {}
+            self.confirmation.propose(as_text(data, "kind"), target if target else "", **named)
+
+        self._in_thread("planning", work)
+
+    def vue_confirm(self, data: Mapping[str, Any]) -> None:
+        """The confirm button."""
+
+        def work() -> None:
+            result = self.confirmation.apply(
+                as_text(data, "id"), reason=as_text(data, "reason"), typed=as_text(data, "typed")
+            )
+            if result is not None:
+                self.board.announce_result(result)
+                self._read_board()
+                self.inspector.reload()
+                self.inspector.refresh()
+
+        self._in_thread("acting", work)
+
+    def vue_cancel(self, data: object) -> None:
+        """Close the confirmation."""
+        self.confirmation.cancel()
+
+    def vue_halt(self, data: object) -> None:
+        """Stop a running action."""
+        self.confirmation.stop()
+
+    def _handle_event(self, _: Any, content: Mapping[str, Any], buffers: Any) -> None:
+        """Events of the page: those named here and nothing else; an error in one is shown, not lost."""
+        name = content.get("event")
+        handler = getattr(self, f"vue_{name}", None) if isinstance(name, str) and name in self.events else None
+        if handler is not None:
+            guarded(self.board, f"{name}", lambda: handler(content.get("data")))
+
+    def _answer_while_a_cell_runs(self) -> None:
+        """Let a click be answered by JupyterLab's kernel subshell.
+
+        ipykernel 7 hands a message of the page to the shell that last *wrote* on its comm, which is the one of the
+        cell, and so behind the running cell. The shell that the page asked for is the right one.
+        """
+        if hasattr(self.comm, "_reply_subshell_for"):
+            self.comm._reply_subshell_for = lambda data, wanted: wanted

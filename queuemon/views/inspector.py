@@ -1,0 +1,340 @@
+"""What the details of a queue and of a job show: filter, page, counts, trend, history, payload; knows no widget.
+
+Every method reads through the Workbench in the caller's thread (the dashboard calls them from threads of its own). An
+answer that was overtaken by a newer question is dropped.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from datetime import timedelta
+from typing import Any, Final
+
+from traitlets import Any as AnyTrait
+from traitlets import Dict, HasTraits
+
+from queuemon.contract import DELETABLE, RETRYABLE, JobStatus, Keys
+from queuemon.errors import FilterError, QueuemonError, UnknownJob, UsageError
+from queuemon.filters import JobFilter
+from queuemon.model import Attempt, Job, JobDetail, JobPage, QueueStats
+from queuemon.render.payload import tree
+from queuemon.render.text import TRACE, clean, duration
+from queuemon.views.state import Board
+from queuemon.workbench import Workbench
+
+#: Jobs on one page.
+PAGE: Final = 50
+
+#: The status tabs, in order; "all" has no condition.
+TABS: Final = ("all", "waiting", "scheduled", "active", "completed", "failed", "expired")
+
+#: Hours of the charts that can be chosen.
+SPANS: Final = (1, 6, 24, 168)
+
+#: The charts are read again at most this often.
+TREND_SECONDS: Final = 10.0
+
+#: An open job is read again with each refresh while that costs no more than this.
+CHEAP_SECONDS: Final = 0.3
+
+#: What stays readable of a filter typed by hand.
+FILTER_LENGTH: Final = 4_000
+
+
+class Inspector(HasTraits):
+    """The queue that is open, its page of jobs, and the job that is open."""
+
+    #: The open queue, its tabs and the current question; empty when none is open.
+    details = Dict()
+    #: The page of jobs that answers it.
+    page = Dict()
+    #: The open job; empty when none is.
+    job = Dict()
+    #: Values for the charts of the open queue (a Trend), None until read.
+    trend = AnyTrait(None, allow_none=True)
+
+    def __init__(self, workbench: Workbench, board: Board) -> None:
+        super().__init__()
+        self._workbench = workbench
+        self._board = board
+        self._keys: Keys = workbench.settings.keys
+        self._lock = threading.RLock()
+        self._question = 0
+        self._cursors: list[str | None] = [None]
+        self._trend_read = 0.0
+        self._job_cost = 0.0
+
+    # ------------------------------------------------------------------------------------------------------ queue
+
+    def open(self, queue: str, status: str = "all") -> None:
+        """Show a queue's charts and jobs, newest first."""
+        with self._lock:
+            self.trend = None
+            self._trend_read = 0.0
+            self.page = {}
+            self.details = {
+                "queue": queue,
+                "title": clean(self._keys.display(queue), 200),
+                "status": status if status in TABS else "all",
+                "text": "",
+                "hours": 6,
+                "counts": tab_counts(self._board.queue(queue)),
+            }
+        self.ask(status=status, text="")
+        self.read_trend()
+
+    def close(self) -> None:
+        """Show no queue."""
+        with self._lock:
+            self._question += 1
+            self.details, self.page, self.trend = {}, {}, None
+
+    def ask(self, *, status: str, text: str) -> None:
+        """The first page for another tab or filter; a filter that does not parse is answered beside its box."""
+        if not self.details:
+            return
+        with self._lock:
+            self._cursors = [None]
+            self.details = self.details | {"status": status if status in TABS else "all", "text": text[:FILTER_LENGTH]}
+        self._read_page(None)
+
+    def turn(self, forward: bool) -> None:
+        """The page of older (forward) or newer jobs."""
+        with self._lock:
+            if forward and self.page.get("after"):
+                self._cursors.append(self.page["after"])
+            elif not forward and len(self._cursors) > 1:
+                self._cursors.pop()
+            else:
+                return
+            cursor = self._cursors[-1]
+        self._read_page(cursor)
+
+    def reload(self) -> None:
+        """Read the page again as it is asked for now."""
+        if self.details:
+            self._read_page(self._cursors[-1])
+
+    def span(self, hours: float) -> None:
+        """Another window for the charts."""
+        if self.details and hours in SPANS:
+            self.details = self.details | {"hours": hours}
+            self.read_trend()
+
+    def refresh(self) -> None:
+        """With every refresh of the board: new values into what is open, nothing moved or replaced under the hand."""
+        if self.details:
+            self.details = self.details | {"counts": tab_counts(self._board.queue(self.details["queue"]))}
+            self._refresh_page()
+            if time.monotonic() - self._trend_read >= TREND_SECONDS:
+                self.read_trend()
+        if self.job and not self.job.get("gone") and self._job_cost <= CHEAP_SECONDS:
+            self.open_job(self.job["id"], again=True)
+
+    def read_trend(self) -> None:
+        """Fetch what the charts show."""
+        queue, hours = self.details.get("queue"), self.details.get("hours", 6)
+        self._trend_read = time.monotonic()
+        trend = self._workbench.trends(queue, hours=hours)
+        if self.details.get("queue") == queue and self.details.get("hours") == hours:
+            self.trend = trend
+
+    def filter(self) -> JobFilter:
+        """The filter of the open queue, tab and box; raises FilterError for what the box holds."""
+        return compose(self.details["queue"], self.details["status"], self.details["text"])
+
+    def _read_page(self, cursor: str | None) -> None:
+        with self._lock:
+            self._question += 1
+            question, number = self._question, len(self._cursors)
+            self.page = self.page | {"loading": True}
+        try:
+            answer = self._fetch(cursor, number) | {"matching": self._matching()}
+        except UsageError as error:
+            position = error.position if isinstance(error, FilterError) else None
+            answer = self.page | {"loading": False, "error": clean(str(error), 600), "position": position}
+        except QueuemonError as error:
+            answer = self.page | {"loading": False, "error": clean(str(error), 600), "position": None}
+        with self._lock:
+            if question == self._question:
+                self.page = answer
+
+    def _fetch(self, cursor: str | None, number: int) -> dict[str, Any]:
+        found = self._workbench.jobs(self.filter(), limit=PAGE, after=cursor)
+        return page_values(found, number)
+
+    def _matching(self) -> dict[str, Any]:
+        found = self._workbench.count(self.filter())
+        return {"value": found.value, "text": str(found)}
+
+    def _refresh_page(self) -> None:
+        """New values for the same jobs; other jobs do not push in, the page says that there are some."""
+        shown = self.page
+        if not shown or shown.get("loading") or shown.get("error"):
+            return
+        question = self._question
+        fresh = self._fetch(self._cursors[-1], len(self._cursors))
+        ids = [row["id"] for row in shown["rows"]]
+        if [row["id"] for row in fresh["rows"]] == ids or not ids:
+            answer = shown | fresh | {"matching": self._matching(), "changed": False}
+        else:
+            known = {row["id"]: row for row in fresh["rows"]}
+            answer = shown | {"rows": [known.get(row["id"], row) for row in shown["rows"]], "changed": True}
+        with self._lock:
+            if question == self._question:
+                self.page = answer
+
+    # -------------------------------------------------------------------------------------------------------- job
+
+    def open_job(self, job_id: str, *, again: bool = False) -> None:
+        """Show a job; `again` keeps what is on screen when the job has been deleted meanwhile."""
+        if not again:
+            self.job = {"id": job_id, "loading": True}
+        started = time.monotonic()
+        try:
+            values = job_values(self._workbench.job(job_id), self._keys)
+        except UnknownJob as error:
+            values = self.job | {"gone": clean(str(error), 600), "loading": False}
+        except QueuemonError as error:
+            if again:
+                raise
+            values = {"id": job_id, "error": clean(str(error), 600)}
+        with self._lock:
+            if self.job.get("id") == job_id:
+                self._job_cost = time.monotonic() - started
+                self.job = values
+
+    def close_job(self) -> None:
+        """Show no job."""
+        self.job = {}
+
+
+# ------------------------------------------------------------------------------------------- values into plain JSON
+
+
+def compose(queue: str, status: str, text: str) -> JobFilter:
+    """One filter from the open queue, the tab and the text of the box; raises FilterError where the text is wrong."""
+    found = JobFilter.of(queue=queue, status=None if status == "all" else status)
+    return found & JobFilter.parse(text) if text.strip() else found
+
+
+def tab_counts(q: QueueStats | None) -> dict[str, int]:
+    """Jobs of a queue by tab; empty when nothing is known."""
+    if q is None:
+        return {}
+    counts = {
+        "waiting": q.waiting,
+        "scheduled": q.scheduled,
+        "active": q.active,
+        "completed": q.completed,
+        "failed": q.failed,
+        "expired": q.expired,
+    }
+    return {"all": sum(counts.values())} | counts
+
+
+def page_values(found: JobPage, number: int) -> dict[str, Any]:
+    """A page as the job list takes it."""
+    return {
+        "rows": [job_row(job, found) for job in found.jobs],
+        "after": found.after,
+        "number": number,
+        "first": (number - 1) * PAGE + 1,
+        "filter": clean(found.filter, 2_000),
+        "loading": False,
+        "error": "",
+        "position": None,
+        "changed": False,
+    }
+
+
+def job_row(job: Job, found: JobPage) -> dict[str, Any]:
+    """One line of the job list."""
+    return {
+        "id": str(job.id),
+        "state": job.state_at(found.clock),
+        "attempts": f"{job.attempts}/{job.max_attempts}",
+        "created": job.created_at.timestamp(),
+        "took": took(job),
+        "error": job_row_error(job),
+        "preview": clean(job.preview, 240),
+    }
+
+
+def job_row_error(job: Job) -> str:
+    """Type and message of a job's last error in one line; empty where there is none."""
+    return clean(": ".join(part for part in (job.error_type, job.error_message) if part), 240)
+
+
+def took(job: Job) -> str:
+    """How long the last attempt ran; empty where it did not end."""
+    if job.started_at is None or job.finished_at is None or job.finished_at < job.started_at:
+        return ""
+    return duration((job.finished_at - job.started_at).total_seconds())
+
+
+def job_values(found: JobDetail, keys: Keys) -> dict[str, Any]:
+    """A job as its dialog takes it."""
+    job = found.job
+    times = {
+        "Created": job.created_at,
+        "Runs at": job.run_at if job.run_at - job.created_at > timedelta(seconds=1) else None,
+        "Started": job.started_at,
+        "Last heartbeat": job.heartbeat_at if job.status is JobStatus.ACTIVE else None,
+        "Finished": job.finished_at,
+        "Expires": job.expires_at if not job.status.terminal else None,
+    }
+    return {
+        "id": str(job.id),
+        "queue": job.queue,
+        "title": clean(keys.display(job.queue), 200),
+        "state": job.state_at(found.clock),
+        "attempts": f"{job.attempts} of {job.max_attempts}",
+        "gen": job.gen,
+        "worker": clean(job.worker_id or "", 120),
+        "took": took(job),
+        "times": [[name, at.timestamp()] for name, at in times.items() if at is not None],
+        "clock": found.clock.timestamp(),
+        "error": clean(": ".join(p for p in (job.error_type, job.error_message) if p), 2_000, lines=True),
+        "place": place_text(found),
+        "history": [attempt_values(a) for a in found.attempts],
+        "tree": [[r.depth, r.key, r.kind, r.text, r.open] for r in tree(job.payload)],
+        "can": {
+            "retry": job.status in RETRYABLE,
+            "delete": job.status in DELETABLE,
+            "runNow": job.status is JobStatus.WAITING and job.run_at > found.clock,
+        },
+        "loading": False,
+    }
+
+
+def attempt_values(a: Attempt) -> dict[str, Any]:
+    """One entry of a job's history."""
+    return {
+        "name": f"Attempt {a.attempt}" if a.kind == "attempt" else clean(a.kind.replace("-", " ").capitalize(), 60),
+        "kind": "attempt" if a.kind == "attempt" else "event",
+        "status": clean(a.status, 60),
+        "at": a.at.timestamp(),
+        "gen": a.gen,
+        "worker": clean(a.worker_id or "", 120),
+        "took": duration(a.duration_ms / 1000) if a.duration_ms is not None else "",
+        "type": clean(a.error_type or "", 200),
+        "message": clean(a.error_message or "", 4_000, lines=True),
+        "trace": clean(a.stack_trace or "", TRACE, lines=True),
+    }
+
+
+def place_text(found: JobDetail) -> str:
+    """Where the job is in Redis, in words."""
+    place = found.redis
+    words = {
+        "list": f"in the list, number {place.position + 1:,} from the front"
+        if place.position is not None
+        else "in the list",
+        "in hand": f"in the hand of worker {place.worker_id}",
+        "nowhere": "not in Redis",
+    }.get(place.where, "not known")
+    if place.marker_gen is not None:
+        words += f"; marker of generation {place.marker_gen}"
+    return clean(f"{words} ({place.note})" if place.note else words, 400)

@@ -1,0 +1,281 @@
+"""What the dashboard shows, as traits that know no widget: strip, queue rows, activity, problems, the last result.
+
+Fed with values by the poller and the actions; mirrored to the page by `dashboard.py`; tested without a browser.
+Every trait holds plain JSON and is replaced whole, so an unchanged value sends nothing.
+"""
+
+from __future__ import annotations
+
+import threading
+import traceback
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
+from itertools import count
+from typing import Any, Final
+
+from traitlets import Dict, HasTraits, List
+
+from queuemon.config import Settings
+from queuemon.contract import Health
+from queuemon.errors import QueuemonError
+from queuemon.model import (
+    ActionRecord,
+    ActionResult,
+    HalfError,
+    PostgresHalf,
+    QueueStats,
+    RedisHalf,
+    Snapshot,
+    WorkerInfo,
+)
+from queuemon.render.text import TRACE, clean, percent
+
+#: Seconds between refreshes that can be chosen; 0 is off.
+INTERVALS: Final = (1, 2, 5, 15, 30, 0)
+
+#: Missed refreshes after which the age of the data turns amber.
+MISSED: Final = 2
+
+#: Problems kept on screen; the oldest give way.
+PROBLEMS: Final = 5
+
+#: A publication that is due for longer than this means that nobody publishes.
+LATE_PUBLICATION_SECONDS: Final = 10.0
+
+NOBODY_CONSUMES: Final = "Nobody consumes this queue: no worker is alive."
+
+
+class Board(HasTraits):
+    """Everything but the details of one queue."""
+
+    #: Badge, age, totals, the two stores, notices.
+    strip = Dict()
+    #: One entry per queue, in the order of urgency.
+    rows: List[Any] = List()
+    #: Operator actions, newest first.
+    activity: List[Any] = List()
+    #: What went wrong in a callback or a refresh, until dismissed.
+    problems: List[Any] = List()
+    #: The last outcome, for the snackbar.
+    toast = Dict()
+
+    def __init__(self, settings: Settings, *, interval: float = 5.0) -> None:
+        super().__init__()
+        self.settings = settings
+        self.interval = interval
+        #: The last snapshot, whatever its halves say.
+        self.snapshot: Snapshot | None = None
+        self._lock = threading.RLock()
+        self._numbers = count(1)
+        self._postgres: tuple[PostgresHalf, datetime] | None = None
+        self._redis: tuple[RedisHalf, datetime] | None = None
+        self._errors: dict[str, str] = {}
+        self._read_only = f"the profile {settings.profile!r} is read-only" if settings.read_only else ""
+        self._snapshots = 0
+        self.strip = self._strip()
+
+    # ------------------------------------------------------------------------------------------------- updates in
+
+    def accept(self, snapshot: Snapshot) -> None:
+        """Take a snapshot in; a half that failed leaves its last values and says why."""
+        with self._lock:
+            self._snapshots += 1
+            self.snapshot = snapshot
+            if isinstance(snapshot.postgres, PostgresHalf):
+                self._postgres = (snapshot.postgres, snapshot.postgres_at)
+            if isinstance(snapshot.redis, RedisHalf):
+                self._redis = (snapshot.redis, snapshot.redis_at)
+            halves = (("postgres", snapshot.postgres), ("redis", snapshot.redis))
+            self._errors = {n: clean(h.message, 600) for n, h in halves if isinstance(h, HalfError)}
+            self.rows = self._rows()
+            self.strip = self._strip()
+
+    def accept_activity(self, records: Sequence[ActionRecord]) -> None:
+        """Take the audit trail in."""
+        self.activity = [activity_row(record, self.settings) for record in records]
+
+    def set_interval(self, seconds: float) -> None:
+        """Another time between refreshes; one of INTERVALS."""
+        with self._lock:
+            self.interval = seconds if seconds in INTERVALS else 5.0
+            self.strip = self._strip()
+
+    def set_read_only(self, reason: str | None) -> None:
+        """Why nothing may be changed; None when it may."""
+        with self._lock:
+            self._read_only = clean(reason or "")
+            self.strip = self._strip()
+
+    def report(self, where: str, error: BaseException) -> None:
+        """Show an error: a sentence, and for a bug of ours the traceback to copy."""
+        with self._lock:
+            text, details = problem_text(error, self.settings)
+            if self.problems and self.problems[-1]["text"] == text and self.problems[-1]["where"] == where:
+                last = dict(self.problems[-1])
+                last["times"] += 1
+                self.problems = [*self.problems[:-1], last]
+                return
+            entry = {"id": next(self._numbers), "where": where, "text": text, "details": details, "times": 1}
+            self.problems = [*self.problems, entry][-PROBLEMS:]
+
+    def dismiss(self, number: int) -> None:
+        """Take a problem off the screen."""
+        with self._lock:
+            self.problems = [p for p in self.problems if p["id"] != number]
+
+    def announce(self, text: str, tone: str = "good") -> None:
+        """Say something in the snackbar; tone is good, partly or bad."""
+        self.toast = {"id": next(self._numbers), "text": clean(text, 600), "tone": tone}
+
+    def announce_result(self, result: ActionResult) -> None:
+        """Say what an action did."""
+        tone = {"done": "good", "refused": "bad"}.get(result.state, "partly")
+        late = "" if result.published else " The relay finishes publishing it."
+        self.announce(f"{result.summary}{late}", tone)
+
+    # ------------------------------------------------------------------------------------------------ derived
+
+    def queue(self, name: str) -> QueueStats | None:
+        """The last known numbers of a queue."""
+        half = self._postgres
+        return next((q for q in half[0].queues if q.name == name), None) if half else None
+
+    def _rows(self) -> list[dict[str, Any]]:
+        if self._postgres is None:
+            return []
+        half = self._postgres[0]
+        alive = [w for w in half.workers if w.alive]
+        return [queue_row(q, half, alive, self._redis and self._redis[0], self.settings) for q in half.queues]
+
+    def _strip(self) -> dict[str, Any]:
+        half = self._postgres[0] if self._postgres else None
+        return {
+            "profile": clean(self.settings.profile, 40),
+            "colour": self.settings.colour,
+            "embedded": self.settings.embedded,
+            "readOnly": self._read_only,
+            "interval": self.interval,
+            "amberAfter": MISSED * self.interval + 1 if self.interval else 0,
+            "snapshots": self._snapshots,
+            "postgres": self._half("postgres", self._postgres),
+            "redis": self._half("redis", self._redis),
+            "clock": half.clock.timestamp() if half else None,
+            "totals": totals(half.queues) if half else None,
+            "notices": notices(half) if half else [],
+        }
+
+    def _half(self, name: str, last: tuple[Any, datetime] | None) -> dict[str, Any]:
+        return {"at": last[1].timestamp() if last else None, "error": self._errors.get(name, "")}
+
+
+# ------------------------------------------------------------------------------------------- values into plain JSON
+
+
+def queue_row(
+    q: QueueStats, half: PostgresHalf, alive: Sequence[WorkerInfo], redis: RedisHalf | None, settings: Settings
+) -> dict[str, Any]:
+    """One row of the queue table. Times are seconds since 1970 by PostgreSQL's clock."""
+    listed = redis.queues.get(q.name) if redis else None
+    row: dict[str, Any] = {
+        "name": q.name,
+        "title": clean(settings.keys.display(q.name), 200),
+        "health": q.health.value,
+        "priority": q.queue.priority.value,
+        "active": q.active,
+        "waiting": q.waiting,
+        "done": q.completed_last_hour,
+        "failed": q.failed,
+        "workers": q.workers,
+        "wanted": q.queue.concurrency,
+    }
+    optional: dict[str, Any] = {
+        "paused": q.queue.paused,
+        "scheduled": q.scheduled,
+        "oldest": q.oldest_waiting_at.timestamp() if q.oldest_waiting_at else None,
+        "target": q.queue.target_seconds if q.oldest_waiting_at else None,
+        "listed": listed.length if listed and listed.length != q.waiting else None,
+        "rate": percent(q.failure_rate) if q.failure_rate else None,
+        "stuck": q.stuck,
+        "warn": row_warnings(q, alive, settings),
+    }
+    return row | {key: value for key, value in optional.items() if value}
+
+
+def row_warnings(q: QueueStats, alive: Sequence[WorkerInfo], settings: Settings) -> list[str]:
+    """What the operator must know about a queue beside its numbers."""
+    found = []
+    kinds = {w.kind for w in alive}
+    if q.waiting and not q.queue.paused and "worker" not in kinds:
+        found.append(NOBODY_CONSUMES)
+    if q.workers != q.queue.concurrency and "supervisor" not in kinds and not settings.scale_command:
+        found.append(
+            f"{q.queue.concurrency} workers are wanted and {q.workers} run, but no supervisor follows: "
+            "run `queuemon worker --supervise`, or set scale_command."
+        )
+    if q.stuck:
+        found.append(f"{q.stuck:,} active without a heartbeat: their workers are gone, the lease gives them back.")
+    return found
+
+
+def totals(queues: Sequence[QueueStats]) -> dict[str, int]:
+    """Sums over all queues, and how many stand in each health."""
+    found = {
+        "queues": len(queues),
+        "active": sum(q.active for q in queues),
+        "waiting": sum(q.waiting for q in queues),
+        "done": sum(q.completed_last_hour for q in queues),
+        "failed": sum(q.failed for q in queues),
+        "paused": sum(q.queue.paused for q in queues),
+    }
+    return found | {h.value: sum(q.health is h for q in queues) for h in Health}
+
+
+def notices(half: PostgresHalf) -> list[str]:
+    """What is wrong with the system as a whole."""
+    relay = any(w.alive and w.kind == "relay" for w in half.workers)
+    if half.publications_due and not relay and half.publication_lag_seconds > LATE_PUBLICATION_SECONDS:
+        return [
+            f"Nobody publishes: {half.publications_due:,} publications are due and no relay is alive. "
+            "Run `queuemon relay`."
+        ]
+    return []
+
+
+def activity_row(record: ActionRecord, settings: Settings) -> dict[str, Any]:
+    """One line of the activity list."""
+    target = record.target if record.kind.bulk else settings.keys.display(record.target)
+    return {
+        "id": str(record.id),
+        "at": record.started_at.timestamp(),
+        "kind": record.kind.value,
+        "target": clean(target),
+        "actor": clean(record.actor, 80),
+        "reason": clean(record.reason),
+        "state": clean(record.state, 40),
+        "summary": clean(record.summary, 400),
+    }
+
+
+def problem_text(error: BaseException, settings: Settings) -> tuple[str, str]:
+    """A sentence, and what to copy into a report (the traceback, for a bug); holds no password."""
+    if isinstance(error, QueuemonError):
+        return clean(str(error), 1_000, lines=True), ""
+    text = f"{type(error).__name__}: {error}"
+    details = "".join(traceback.format_exception(error))
+    for secret in settings.secrets():
+        text, details = text.replace(secret, "••••"), details.replace(secret, "••••")
+    return clean(f"queuemon made a mistake. {text}", 600), clean(details, TRACE, lines=True)
+
+
+def guarded(board: Board, where: str, work: Callable[[], None]) -> None:
+    """Run `work`; what it raises appears on the board."""
+    try:
+        work()
+    except Exception as error:
+        board.report(where, error)
+
+
+def as_text(value: Mapping[str, Any], key: str) -> str:
+    """A text field of an event of the page; anything else counts as empty."""
+    found = value.get(key)
+    return found if isinstance(found, str) else ""

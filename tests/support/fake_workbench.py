@@ -1,0 +1,380 @@
+"""A Workbench without stores, built from values: drives the views in unit tests and browser tests of behaviour."""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID, uuid4
+
+from queuemon.config import Settings
+from queuemon.contract import JobStatus, Priority
+from queuemon.errors import FilterError, StoreUnavailable, UnknownJob
+from queuemon.model import (
+    ActionKind,
+    ActionRecord,
+    ActionResult,
+    Attempt,
+    Breakdown,
+    Count,
+    HalfError,
+    Job,
+    JobDetail,
+    JobPage,
+    Plan,
+    PostgresHalf,
+    Queue,
+    QueueStats,
+    RedisHalf,
+    RedisPlace,
+    RedisQueue,
+    Snapshot,
+    Trend,
+    TrendPoint,
+    WorkerInfo,
+)
+
+#: name → (priority, active, waiting, completed in the last hour, failed, desired workers)
+FIVE = {
+    "email-sending:high": (Priority.HIGH, 3, 12, 4_812, 0, 4),
+    "email-sending": (Priority.NORMAL, 8, 5_000, 18_233, 2, 8),
+    "analytics:daily-aggregate": (Priority.NORMAL, 1, 3, 41, 12, 1),
+    "warmup:process": (Priority.NORMAL, 2, 240, 1_904, 1, 2),
+    "email-sending:low": (Priority.LOW, 2, 31, 733, 0, 2),
+}
+
+TRACE = """Traceback (most recent call last):
+  File "/srv/app/analytics/worker.py", line 88, in run
+    result = aggregate(job.payload)
+  File "/srv/app/analytics/mrr.py", line 41, in monthly_recurring_revenue
+    return total / customers
+ZeroDivisionError: Division by zero in MRR calculation"""
+
+
+def utc(seconds_ago: float = 0.0) -> datetime:
+    """A time before now."""
+    return datetime.now(UTC) - timedelta(seconds=seconds_ago)
+
+
+def stats(name: str, **changes: Any) -> QueueStats:
+    """Numbers of a queue; known names come with their usual ones, `priority`, `paused` … go to the Queue."""
+    priority, active, waiting, done, failed, wanted = FIVE.get(name, (Priority.NORMAL, 0, 0, 0, 0, 1))
+    of_queue = {
+        "priority": priority,
+        "paused": False,
+        "pause_epoch": 0,
+        "paused_at": None,
+        "target_seconds": 300.0,
+        "concurrency": wanted,
+        "max_attempts": 3,
+    }
+    of_queue |= {key: changes.pop(key) for key in list(changes) if key in of_queue}
+    values = {
+        "waiting": waiting,
+        "scheduled": 0,
+        "active": active,
+        "completed": done * 24,
+        "failed": failed,
+        "expired": 0,
+        "completed_last_hour": done,
+        "attempts_finished": 400,
+        "attempts_failed": 3 * failed,
+        "oldest_waiting_at": utc(90) if waiting else None,
+        "workers": wanted,
+        "stuck": 0,
+    }
+    return QueueStats(queue=Queue(name=name, **of_queue), **(values | changes))  # type: ignore[arg-type]
+
+
+def worker(kind: str = "worker", home: str = "email-sending", alive: bool = True) -> WorkerInfo:
+    """A process that reported itself."""
+    now = utc()
+    return WorkerInfo(
+        id=f"{kind}-1", home=home, host="box", pid=1, started_at=now, heartbeat_at=now, kind=kind, alive=alive
+    )
+
+
+def postgres_half(*queues: QueueStats, workers: tuple[WorkerInfo, ...] | None = None, **changes: Any) -> PostgresHalf:
+    """PostgreSQL's half; by default with a worker, a relay and a supervisor alive."""
+    alive = (worker(), worker("relay"), worker("supervisor")) if workers is None else workers
+    found = queues or tuple(stats(name) for name in FIVE)
+    values = {"clock": utc(), "publications_due": 0, "publication_lag_seconds": 0.0}
+    return PostgresHalf(queues=found, workers=alive, **(values | changes))
+
+
+def snapshot(
+    *queues: QueueStats, postgres: PostgresHalf | HalfError | None = None, redis: RedisHalf | HalfError | None = None
+) -> Snapshot:
+    """Both halves, or an error for one."""
+    half = postgres or postgres_half(*queues)
+    names = [q.name for q in half.queues] if isinstance(half, PostgresHalf) else []
+    listed = {
+        n: RedisQueue(name=n, length=stats(n).waiting, paused=None, pause_epoch=None, quarantined=0) for n in names
+    }
+    now = utc()
+    return Snapshot(
+        taken_at=now,
+        postgres=half,
+        redis=redis or RedisHalf(queues=listed, used_memory_bytes=1, server="fake"),
+        postgres_at=now,
+        redis_at=now,
+        postgres_seconds=0.001,
+        redis_seconds=0.001,
+    )
+
+
+def job(queue: str = "analytics:daily-aggregate", status: JobStatus = JobStatus.FAILED, **changes: Any) -> Job:
+    """A job in some state."""
+    created = utc(600)
+    failed = status is JobStatus.FAILED
+    values: dict[str, Any] = {
+        "id": uuid4(),
+        "queue": queue,
+        "status": status,
+        "attempts": 3 if failed else 0,
+        "max_attempts": 3,
+        "gen": 1,
+        "created_at": created,
+        "updated_at": created,
+        "run_at": created,
+        "expires_at": created + timedelta(hours=24),
+        "started_at": utc(120) if status is not JobStatus.WAITING else None,
+        "finished_at": utc(118) if status.terminal else None,
+        "worker_id": "worker-1" if status is not JobStatus.WAITING else None,
+        "error_type": "ZeroDivisionError" if failed else None,
+        "error_message": "Division by zero in MRR calculation" if failed else None,
+        "preview": '{"month": "2026-10", "customer_segment": "enterprise"}',
+        "payload": {
+            "month": "2026-10",
+            "customer_segment": "enterprise",
+            "filters": {"regions": ["eu-west", "us-east"], "min_seats": 25, "include_trials": False},
+            "api_token": "canary-4711",
+            "retry_of": None,
+        },
+    }
+    return Job(**(values | changes))
+
+
+def detail(found: Job) -> JobDetail:
+    """A job with its attempts."""
+    tries = tuple(
+        Attempt(
+            kind="attempt",
+            gen=found.gen,
+            attempt=n,
+            status="failed",
+            at=utc(120 - 30 * n),
+            worker_id=f"worker-{n}",
+            started_at=utc(122 - 30 * n),
+            finished_at=utc(120 - 30 * n),
+            duration_ms=1_840.0,
+            error_type=found.error_type,
+            error_message=found.error_message,
+            stack_trace=TRACE,
+        )
+        for n in range(1, found.attempts + 1)
+    )
+    enqueued = Attempt(kind="enqueue", gen=found.gen, attempt=None, status="waiting", at=found.created_at)
+    return JobDetail(job=found, attempts=(enqueued, *tries), redis=RedisPlace(where="nowhere"), clock=utc())
+
+
+class FakeWorkbench:
+    """Answers like a Workbench over made-up values that tests may replace at any time; counts its reads."""
+
+    def __init__(self, settings: Settings | None = None) -> None:
+        self.settings = settings or Settings(profile="demo", colour="blue", embedded=True)
+        self.queue_stats = {name: stats(name) for name in FIVE}
+        self.jobs_of: dict[str, list[Job]] = {
+            name: [job(name) for _ in range(q.failed)]
+            + [job(name, JobStatus.WAITING, error_type=None, error_message=None) for _ in range(min(q.waiting, 130))]
+            for name, q in self.queue_stats.items()
+        }
+        self.read_only_reason: str | None = None
+        self.postgres_error: HalfError | None = None
+        self.redis_error: HalfError | None = None
+        self.records: list[ActionRecord] = []
+        self.applied: list[tuple[Plan, str]] = []
+        self.snapshots = 0
+        self.delay = 0.0
+        self.jitter = True
+        self._random = random.Random(7)
+
+    @property
+    def read_only(self) -> bool:
+        """Whether it refuses every action."""
+        return self.read_only_reason is not None
+
+    def snapshot(self) -> Snapshot:
+        """The numbers now; with `jitter` a little different each time, as in life."""
+        self.snapshots += 1
+        time.sleep(self.delay)
+        if self.jitter:
+            for name, q in self.queue_stats.items():
+                more = self._random.randint(0, 9)
+                self.queue_stats[name] = replace(q, completed_last_hour=q.completed_last_hour + more)
+        half = self.postgres_error or postgres_half(*self.queue_stats.values())
+        return snapshot(postgres=half, redis=self.redis_error)
+
+    def _matching(self, where: object) -> list[Job]:
+        """Understands `queue:NAME`, `status:WORD` and a word of the error, which is all that the tests ask."""
+        found, words = self.all_jobs(), str(where).split(" ")
+        for word in words:
+            field, _, value = word.partition(":")
+            value = value.strip("'\"")
+            if field == "queue":
+                found = [j for j in found if j.queue == value]
+            elif field == "status":
+                found = [j for j in found if j.status == value]
+            elif field == "error":
+                found = [j for j in found if value in (j.error_message or "")]
+        return found
+
+    def jobs(self, where: object = "", *, limit: int = 50, after: str | None = None, **_: Any) -> JobPage:
+        """A page; the cursor is an index."""
+        if self.postgres_error:
+            raise StoreUnavailable(self.postgres_error.message, store="postgresql")
+        found = self._matching(where)
+        start = int(after or 0)
+        end = start + limit
+        return JobPage(
+            jobs=tuple(found[start:end]),
+            after=str(end) if end < len(found) else None,
+            before=str(max(0, start - limit)) if start else None,
+            filter=str(where),
+            clock=utc(),
+        )
+
+    def count(self, where: object = "") -> Count:
+        """How many match."""
+        return Count(value=len(self._matching(where)))
+
+    def job(self, job_id: str) -> JobDetail:
+        """A job with its history."""
+        for found in self.all_jobs():
+            if str(found.id) == job_id:
+                return detail(found)
+        raise UnknownJob(f"there is no job {job_id}", expected="the id of a job that stands in `jobs`")
+
+    def all_jobs(self) -> list[Job]:
+        """Every job of every queue."""
+        return [j for jobs in self.jobs_of.values() for j in jobs]
+
+    def trends(self, queue: str | None = None, *, hours: float = 6.0) -> Trend:
+        """A rhythm with a burst of failures."""
+        width = 180
+        points = tuple(
+            TrendPoint(
+                at=utc((120 - n) * width),
+                arrived=200 + 60 * (n % 7) + self._random.randint(0, 20),
+                completed=195 + 58 * (n % 7) + self._random.randint(0, 20),
+                failed=self._random.randint(8, 20) if 70 < n < 84 else self._random.randint(0, 2),
+            )
+            for n in range(120)
+        )
+        return Trend(queue=queue, bucket_seconds=width, points=points)
+
+    def plan(self, kind: ActionKind | str, target: Any, **options: Any) -> Plan:
+        """What would change."""
+        action = ActionKind(kind)
+        ids = tuple(UUID(i) for i in target) if isinstance(target, list) else None
+        found: list[Job] = []
+        if action.bulk:
+            by_id = {str(j.id): j for j in self.all_jobs()}
+            if ids is not None:
+                found = [by_id[i] for i in target if i in by_id]
+            elif target in by_id:
+                found = [by_id[target]]
+            elif "oops" in target:
+                raise FilterError("there is no field 'oops'", expected="one of queue, status, error", position=0)
+            else:
+                found = self._matching(target if target.startswith("queue:") else f"queue:{target} status:failed")
+        errors = {j.error_message for j in found if j.error_message}
+        return Plan(
+            id=uuid4(),
+            kind=action,
+            target=target if isinstance(target, str) else "",
+            ids=ids,
+            cutoff=utc(),
+            count=len(found) if action.bulk else 1,
+            by_queue=(Breakdown(label="queue:analytics:daily-aggregate", count=len(found)),),
+            by_error=tuple(Breakdown(label=e, count=sum(j.error_message == e for j in found)) for e in sorted(errors)),
+            by_age=(Breakdown(label="under 1 h", count=len(found)),),
+            sample=tuple(found[:5]),
+            excluded=(Breakdown(label="is running now", count=1),) if len(found) > 1 else (),
+            effect=f"adds {len(found)} to the waiting" if action is ActionKind.RETRY else "",
+            options=options,
+        )
+
+    def apply(
+        self,
+        plan: Plan,
+        *,
+        reason: str = "",
+        progress: Callable[[Any], None] | None = None,
+        stop: threading.Event | None = None,
+    ) -> ActionResult:
+        """Do it to the made-up values."""
+        self.applied.append((plan, reason))
+        now = utc()
+        if plan.kind in {ActionKind.PAUSE, ActionKind.RESUME, ActionKind.SCALE, ActionKind.PRIORITISE}:
+            q = self.queue_stats[plan.target]
+            changes: dict[str, Any] = {
+                ActionKind.PAUSE: {"paused": True, "paused_at": now},
+                ActionKind.RESUME: {"paused": False, "paused_at": None},
+                ActionKind.SCALE: {"concurrency": plan.options.get("concurrency")},
+                ActionKind.PRIORITISE: {"priority": Priority(plan.options.get("priority", "normal"))},
+            }[plan.kind]
+            self.queue_stats[plan.target] = replace(q, queue=replace(q.queue, **changes))
+            summary = f"{plan.kind.value.capitalize()}d queue:{plan.target}."
+        else:
+            touched = {j.id for j in plan.sample} | {
+                j.id for j in self.all_jobs() if plan.ids is None and j.error_message
+            }
+            for name, jobs in self.jobs_of.items():
+                if plan.kind is ActionKind.RETRY:
+                    self.jobs_of[name] = [
+                        replace(j, status=JobStatus.WAITING, attempts=0) if j.id in touched else j for j in jobs
+                    ]
+                else:
+                    self.jobs_of[name] = [j for j in jobs if j.id not in touched]
+            summary = f"{plan.kind.value.capitalize()}: {plan.count} of {plan.count}."
+        self.records.insert(
+            0,
+            ActionRecord(
+                id=plan.id,
+                kind=plan.kind,
+                target=plan.target,
+                actor="queuemon_operator / alex",
+                reason=reason,
+                state="done",
+                planned=plan.count,
+                done=plan.count,
+                skipped=0,
+                started_at=now,
+                finished_at=now,
+                options=plan.options,
+                summary=summary,
+            ),
+        )
+        return ActionResult(
+            id=plan.id,
+            kind=plan.kind,
+            state="done",
+            planned=plan.count,
+            done=plan.count,
+            skipped=(),
+            gone=0,
+            published=True,
+            started_at=now,
+            finished_at=now,
+            reason=reason,
+            summary=summary,
+        )
+
+    def actions(self, limit: int = 50) -> tuple[ActionRecord, ...]:
+        """The audit trail."""
+        return tuple(self.records[:limit])
