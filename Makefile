@@ -7,7 +7,7 @@ LAB ?=
 LEVELS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup lab serve test lint format prove bench screenshots lock upgrade system-packages clean
+.PHONY: help setup lab serve test lint format prove bench screenshots docs lock upgrade system-packages clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -41,6 +41,9 @@ bench: setup ## Measure the speeds, as ratios to a bare baseline of the same run
 
 screenshots: setup system-packages ## Take the pictures of the README again
 	@$(BIN)/python -m tools.screenshots
+
+docs: setup ## Write docs/cli.md anew from the commands' own help
+	@$(BIN)/python -m tools.reference
 
 lock: setup ## Pin what pyproject.toml asks for: requirements.lock and environment.yml
 	@tools/lock
