@@ -1,0 +1,437 @@
+"""The command line's own promises: quick start, help, exit codes, one sentence per error, harmless terminals."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+from typer.main import get_command
+
+from queuemon.cli import run
+from queuemon.cli.act import code_of as action_code
+from queuemon.cli.act import print_plan
+from queuemon.cli.app import app
+from queuemon.cli.options import EXIT_CODES
+from queuemon.cli.status import code_of, document, queue_table, warnings
+from queuemon.cli.terminal import console, facts, plain, print_json, say
+from queuemon.contract import JobStatus, Keys, Priority
+from queuemon.errors import FilterError, InvalidValue, StoreUnavailable
+from queuemon.model import (
+    ActionKind,
+    ActionResult,
+    Breakdown,
+    HalfError,
+    Job,
+    Plan,
+    PostgresHalf,
+    Queue,
+    QueueStats,
+    RedisHalf,
+    RedisQueue,
+    Snapshot,
+    WorkerInfo,
+)
+from tests.support.terminal import HOSTILE, assert_harmless, assert_one_sentence
+
+NOW = datetime(2026, 10, 3, 14, 0, tzinfo=UTC)
+
+HEAVY = ("pandas", "plotly", "IPython", "jupyter_client", "papermill", "sqlalchemy", "redis", "pydantic", "rich")
+
+
+def commands() -> Iterator[tuple[list[str], Any]]:
+    """Every command with the words that name it."""
+
+    def walk(group: Any, words: list[str]) -> Iterator[tuple[list[str], Any]]:
+        for name, command in group.commands.items():
+            if hasattr(command, "commands"):
+                yield from walk(command, [*words, name])
+            else:
+                yield [*words, name], command
+
+    return walk(get_command(app), [])
+
+
+def stats(name: str = "email-sending", **changes: Any) -> QueueStats:
+    """A queue's numbers."""
+    queue = Queue(
+        name=name,
+        priority=Priority.NORMAL,
+        paused=changes.pop("paused", False),
+        pause_epoch=0,
+        paused_at=None,
+        target_seconds=60,
+        concurrency=changes.pop("concurrency", 1),
+        max_attempts=3,
+    )
+    numbers: dict[str, Any] = {
+        "waiting": 0,
+        "scheduled": 0,
+        "active": 0,
+        "completed": 0,
+        "failed": 0,
+        "expired": 0,
+        "completed_last_hour": 0,
+        "attempts_finished": 0,
+        "attempts_failed": 0,
+        "oldest_waiting_at": None,
+        "workers": 1,
+        "stuck": 0,
+    }
+    return QueueStats(queue=queue, **{**numbers, **changes})
+
+
+def worker(kind: str) -> WorkerInfo:
+    """A process that beats."""
+    return WorkerInfo(id=f"{kind}-1", home="", host="h", pid=1, started_at=NOW, heartbeat_at=NOW, kind=kind, alive=True)
+
+
+def snapshot(
+    *queues: QueueStats, workers: tuple[str, ...] = ("worker", "relay", "supervisor"), **changes: Any
+) -> Snapshot:
+    """A snapshot of these queues."""
+    redis = RedisHalf(
+        queues={
+            q.name: RedisQueue(name=q.name, length=7, paused=None, pause_epoch=None, quarantined=0) for q in queues
+        },
+        used_memory_bytes=0,
+        server="Valkey 9",
+    )
+    postgres = PostgresHalf(
+        queues=queues,
+        workers=tuple(worker(kind) for kind in workers),
+        clock=NOW,
+        publications_due=0,
+        publication_lag_seconds=0,
+    )
+    values: dict[str, Any] = {
+        "taken_at": NOW,
+        "postgres": postgres,
+        "redis": redis,
+        "postgres_at": NOW,
+        "redis_at": NOW,
+        "postgres_seconds": 0.002,
+        "redis_seconds": 0.001,
+    }
+    return Snapshot(**{**values, **changes})
+
+
+# ----------------------------------------------------------------------------------------------------------- start
+
+
+def test_help_and_import_load_none_of_the_heavy_packages() -> None:
+    program = (
+        "import sys, queuemon; from queuemon.cli import run; assert run(['--help']) == 0;"
+        f"print(sorted(set({HEAVY!r}) & set(sys.modules)), file=sys.stderr)"
+    )
+    started = time.perf_counter()
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    print(f"queuemon --help took {time.perf_counter() - started:.2f} s")
+    assert ended.stderr.strip() == "[]"
+    assert "black" not in ended.stdout
+    assert "status" in ended.stdout
+
+
+@pytest.mark.parametrize("words", [w for w, _ in commands()], ids=" ".join)
+def test_every_command_explains_itself_and_the_exit_codes(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert run([*words, "--help"]) == 0
+    shown = capsys.readouterr().out
+    assert "Exit codes:" in shown
+    assert EXIT_CODES.split()[-1].rstrip(".") in shown
+    usage, _, rest = shown.partition("\n\n")
+    assert usage.startswith(f"Usage: queuemon {' '.join(words)}")
+    assert len(rest.split("\n\n")[0].strip()) > 10
+
+
+CHANGING = {"retry", "delete", "clear-failed", "run-now", "pause", "resume", "prioritise", "scale"}
+
+
+def test_every_command_that_changes_jobs_or_queues_asks_for_yes_and_takes_a_reason() -> None:
+    named = {words[-1]: {o for p in command.params for o in p.opts} for words, command in commands()}
+    assert set(named) >= CHANGING
+    for name in CHANGING:
+        assert {"--yes", "--reason", "--json"} <= named[name], name
+
+
+def test_every_command_that_shows_something_has_json() -> None:
+    silent = {"lab", "serve", "relay", "worker", "supervisor", "up", "down", "env", "scenario", "deploy", "bench"}
+    for words, command in commands():
+        if words[-1] not in silent:
+            assert "--json" in {o for p in command.params for o in p.opts}, words
+
+
+def test_without_a_command_the_help_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run([]) == 0
+    assert "Usage: queuemon" in capsys.readouterr().out
+
+
+def test_the_version_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    import queuemon
+
+    assert run(["--version"]) == 0
+    assert capsys.readouterr().out == f"queuemon {queuemon.__version__}\n"
+
+
+# ---------------------------------------------------------------------------------------------------------- errors
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["jbs"],
+        ["jobs", "--lmit", "3"],
+        ["jobs", "--limit", "many"],
+        ["retry"],
+        ["runbook", "run"],
+        ["prioritise", "email-sending", "urgent"],
+        ["scale", "email-sending", "many"],
+        ["status", "--interval", "0"],
+        ["runbook", "rnu", "x"],
+        ["job", HOSTILE, HOSTILE],
+    ],
+    ids=" ".join,
+)
+def test_wrong_words_are_one_sentence_and_exit_code_2(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(words) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert_one_sentence(captured.err)
+    assert "--help" in captured.err
+
+
+def raising(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
+    """Let every command that needs stores fail with an error."""
+
+    def connect(profile: str | None = None) -> Any:
+        raise error
+
+    monkeypatch.setattr("queuemon.workbench.connect", connect)
+
+
+def test_an_error_of_ours_is_its_sentence_and_its_exit_code(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    raising(monkeypatch, StoreUnavailable("it is down", expected="a server", next_step="start it"))
+    assert run(["status"]) == 1
+    assert capsys.readouterr().err == "queuemon: it is down. Expected: a server. Next: start it.\n"
+    raising(monkeypatch, InvalidValue("no"))
+    assert run(["status"]) == 2
+
+
+def test_a_bug_names_its_type_but_never_its_text(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    raising(monkeypatch, ZeroDivisionError("postgresql://u:hunter2@h/db"))
+    assert run(["status"]) == 1
+    err = capsys.readouterr().err
+    assert_one_sentence(err, secrets=("hunter2",))
+    assert "ZeroDivisionError" in err
+    assert "QUEUEMON_DEBUG=1" in err
+
+
+def test_debugging_adds_the_traceback(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setenv("QUEUEMON_DEBUG", "1")
+    raising(monkeypatch, ZeroDivisionError("oops"))
+    assert run(["status"]) == 1
+    assert "Traceback" in capsys.readouterr().err
+
+
+def test_ctrl_c_ends_with_130_and_says_nothing(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    raising(monkeypatch, KeyboardInterrupt())
+    assert run(["status"]) == 130
+    assert capsys.readouterr().err == ""
+
+
+def test_a_reader_that_goes_away_is_no_error_to_speak_of() -> None:
+    piped = f"{sys.executable} -m queuemon install --sql | head -c 10"
+    ended = subprocess.run(["bash", "-c", piped], capture_output=True, text=True, check=True)
+    assert ended.stderr == ""
+
+
+def test_a_filter_error_points_at_the_place(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from queuemon.cli.jobs import parsed
+
+    with pytest.raises(FilterError) as caught:
+        parsed(["queue:email-sending", "statu:failed"])
+    text, caret = caught.value.__notes__[0].splitlines()
+    assert text == "queue:email-sending statu:failed"
+    assert caret == " " * len("queue:email-sending ") + "^"
+
+
+# -------------------------------------------------------------------------------------------------- hostile text
+
+
+def hostile_job() -> Job:
+    """A job all of whose text is hostile."""
+    return Job(
+        id=uuid4(),
+        queue=HOSTILE,
+        status=JobStatus.FAILED,
+        attempts=3,
+        max_attempts=3,
+        gen=1,
+        created_at=NOW,
+        updated_at=NOW,
+        run_at=NOW,
+        expires_at=NOW,
+        worker_id=HOSTILE,
+        error_type=HOSTILE,
+        error_message=HOSTILE * 50,
+    )
+
+
+def test_a_hostile_queue_name_is_printed_literally(capsys: pytest.CaptureFixture[str]) -> None:
+    console().print(queue_table(snapshot(stats(HOSTILE, failed=11), stats("[red]x[/] :smile:")), Keys(), wide=True))
+    shown = capsys.readouterr().out
+    assert_harmless(shown)
+    assert "queue:[red]x[/] :smile:" in shown
+
+
+def test_a_hostile_plan_is_printed_literally(capsys: pytest.CaptureFixture[str]) -> None:
+    plan = Plan(
+        id=uuid4(),
+        kind=ActionKind.RETRY,
+        target=HOSTILE,
+        ids=None,
+        cutoff=NOW,
+        count=1,
+        by_queue=(Breakdown(label=HOSTILE, count=1),),
+        by_error=(Breakdown(label=HOSTILE * 100, count=1),),
+        excluded=(Breakdown(label=HOSTILE, count=1),),
+        sample=(hostile_job(),),
+        effect=HOSTILE,
+        warnings=(HOSTILE,),
+        options={"until": HOSTILE},
+    )
+    print_plan(plan, Keys())
+    assert_harmless(capsys.readouterr().out)
+
+
+def test_text_json_and_facts_are_harmless_whatever_they_hold(capsys: pytest.CaptureFixture[str]) -> None:
+    say(HOSTILE)
+    print_json({HOSTILE: [HOSTILE, hostile_job()]})
+    console().print(facts([("Error", HOSTILE)]))
+    assert_harmless(capsys.readouterr().out)
+
+
+def test_json_holds_what_json_can_hold() -> None:
+    deep: Any = "x"
+    for _ in range(5_000):
+        deep = [deep]
+    value = {
+        "nan": float("nan"),
+        "when": NOW,
+        "span": timedelta(seconds=90),
+        "id": UUID(int=1),
+        "kind": ActionKind.RETRY,
+        "big": 12345678901234567890123,
+        "deep": deep,
+        "empty": [],
+    }
+    found = json.loads(json.dumps(plain(value), allow_nan=False))
+    assert found["nan"] is None
+    assert found["when"] == "2026-10-03T14:00:00+00:00"
+    assert found["span"] == 90.0
+    assert found["kind"] == "retry"
+    assert found["big"] == 12345678901234567890123
+    assert found["empty"] == []
+
+
+# -------------------------------------------------------------------------------------------------------- snapshot
+
+
+def test_status_ends_with_1_without_postgresql_and_with_3_without_redis() -> None:
+    away = HalfError(message="away", kind="StoreUnavailable")
+    assert code_of(snapshot(stats())) == 0
+    assert code_of(snapshot(stats(), redis=away)) == 3
+    assert code_of(snapshot(stats(), postgres=away)) == 1
+
+
+def test_status_as_json_says_everything_once() -> None:
+    found = document(snapshot(stats(waiting=1_001, failed=3, paused=True)), Keys())
+    (queue,) = json.loads(json.dumps(found))["queues"]
+    assert queue["queue"] == "queue:email-sending"
+    assert queue["name"] == "email-sending"
+    assert (queue["waiting"], queue["failed"], queue["paused"], queue["health"]) == (1_001, 3, True, "critical")
+    assert queue["in_redis"] == 7
+    assert found["errors"] == {}
+
+
+def test_a_missing_half_is_named_in_the_json() -> None:
+    away = HalfError(message="away", kind="StoreUnavailable")
+    assert document(snapshot(stats(), redis=away), Keys())["errors"] == {"redis": "away"}
+
+
+@pytest.mark.parametrize(
+    ("shot", "word"),
+    [
+        (snapshot(), "no queue"),
+        (snapshot(stats(waiting=5), workers=("relay", "supervisor")), "Nobody consumes"),
+        (snapshot(stats(), workers=("worker", "supervisor")), "No relay"),
+        (snapshot(stats(workers=0, concurrency=2), workers=("worker", "relay")), "desired number"),
+        (snapshot(stats(stuck=3)), "3 active jobs"),
+    ],
+)
+def test_status_warns_of_what_the_numbers_do_not_show(shot: Snapshot, word: str) -> None:
+    (warning,) = warnings(shot)
+    assert word in warning
+
+
+def test_a_healthy_system_has_no_warnings() -> None:
+    assert warnings(snapshot(stats(waiting=5))) == []
+
+
+def test_a_narrow_terminal_shows_the_columns_of_the_specification(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "100")
+    console().print(queue_table(snapshot(stats(waiting=150)), Keys(), wide=False))
+    shown = capsys.readouterr().out
+    for column in ("Queue Name", "Active Jobs", "Waiting", "Completed (last hour)", "Failed"):
+        assert column in shown
+    assert "warning" in shown
+    assert max(map(len, shown.splitlines())) <= 100
+
+
+# --------------------------------------------------------------------------------------------------------- results
+
+
+@pytest.mark.parametrize(
+    ("state", "done", "skipped", "gone", "code"),
+    [
+        ("done", 12, 0, 0, 0),
+        ("partly", 45, 3, 2, 3),
+        ("done", 45, 3, 2, 3),
+        ("stopped", 10, 0, 0, 3),
+        ("stopped", 0, 0, 0, 3),
+        ("refused", 0, 0, 0, 1),
+        ("done", 0, 5, 0, 4),
+        ("done", 0, 0, 5, 4),
+    ],
+)
+def test_the_exit_code_says_how_much_was_done(state: str, done: int, skipped: int, gone: int, code: int) -> None:
+    result = ActionResult(
+        id=uuid4(),
+        kind=ActionKind.RETRY,
+        state=state,
+        planned=50,
+        done=done,
+        skipped=(Breakdown(label="is running again", count=skipped),) if skipped else (),
+        gone=gone,
+        published=True,
+        started_at=NOW,
+        finished_at=NOW,
+        reason="",
+        summary="",
+    )
+    assert action_code(result) == code
