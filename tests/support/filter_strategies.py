@@ -48,8 +48,9 @@ def filters(
     around: datetime = datetime(2026, 11, 24, 14, 3, 5, tzinfo=UTC),
 ) -> st.SearchStrategy[JobFilter]:
     """Filters of any shape, with values drawn from what the caller's data holds."""
-    ids = ids or st.uuids().map(str)
-    paths = paths or st.lists(texts | st.integers(0, 99), min_size=1, max_size=4).map(tuple)
+    ids = st.uuids().map(str) if ids is None else ids
+    any_path = st.lists(texts | st.integers(0, 99), min_size=1, max_size=4).map(tuple)
+    paths = any_path if paths is None else paths
     leaves = _search(texts) | st.sampled_from(list(FIELDS.values())).flatmap(
         lambda field: _term(field, texts, ids, paths, around)
     )
