@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -525,7 +526,7 @@ def plan(connection: Connection, text: str, *, ordered: bool = True) -> str:
     rows = connection.exec_driver_sql(f"EXPLAIN EXECUTE filtered{f'({arguments})' if arguments else ''}")
     made = "\n".join(rows.scalars())
     connection.exec_driver_sql("DEALLOCATE filtered")
-    assert "$1" in made or arguments == "NULL", "this is no generic plan"
+    assert re.search(r"\$\d", made) or arguments == "NULL", "this is no generic plan"
     return made
 
 
