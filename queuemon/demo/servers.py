@@ -99,15 +99,13 @@ class Server(ABC):
     def members(self) -> list[psutil.Process]:
         """Every process of this program that works on the data folder, or on a draft of it."""
         place = str(self.folder)
-        # The system says "(deleted)" of a folder that somebody removed under a running server.
-        places, drafts = {place, f"{place} (deleted)"}, f"{place}.new-"
         found = []
         for process in psutil.process_iter(["name"]):
             if process.info["name"] not in self.programs:
                 continue
             with suppress(psutil.Error, OSError):
                 where = [process.cwd(), *process.cmdline()]
-                if any(w in places or w.startswith(drafts) for w in where) and runs(process):
+                if any(w == place or w.startswith(f"{place}.new-") for w in where) and runs(process):
                     found.append(process)
         return found
 
