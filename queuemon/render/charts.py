@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from queuemon.model import Trend, TrendPoint
+from queuemon.render.text import duration
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -29,6 +30,12 @@ def trend_data(trend: Trend | None) -> tuple[dict[str, Any], ...]:
     return tuple({"x": times, "y": values} for values in series)
 
 
+def titles(trend: Trend | None) -> tuple[str, str]:
+    """What stands above the two charts."""
+    per = f" per {duration(trend.bucket_seconds)}, UTC" if trend else ""
+    return f"Throughput{per}", f"Failed attempts{per}"
+
+
 def trend_figure(trend: Trend | None, *, live: bool = False) -> go.Figure:
     """Throughput above, failures below, on one time axis; with `live` a FigureWidget to be updated through its traces.
 
@@ -43,7 +50,7 @@ def trend_figure(trend: Trend | None, *, live: bool = False) -> go.Figure:
         shared_xaxes=True,
         vertical_spacing=0.17,
         row_heights=[0.58, 0.42],
-        subplot_titles=("Throughput", "Failed attempts"),
+        subplot_titles=titles(trend),
     )
     arrived, completed, failed = trend_data(trend)
     line = {"width": 1.8, "shape": "linear"}
@@ -89,8 +96,8 @@ def trend_figure(trend: Trend | None, *, live: bool = False) -> go.Figure:
     base.update_layout(
         template="none",
         autosize=True,
-        height=300,
-        margin={"l": 44, "r": 12, "t": 26, "b": 26},
+        height=310,
+        margin={"l": 44, "r": 12, "t": 26, "b": 38},
         paper_bgcolor="rgba(0,0,0,0)",
         plot_bgcolor="rgba(0,0,0,0)",
         font={"family": "system-ui, sans-serif", "size": 12, "color": INK},
@@ -111,3 +118,5 @@ def update_trend(figure: Any, trend: Trend | None) -> None:
     with figure.batch_update():
         for trace, data in zip(figure.data, trend_data(trend), strict=True):
             trace.x, trace.y = data["x"], data["y"]
+        for title, text in zip(figure.layout.annotations, titles(trend), strict=True):
+            title.text = text

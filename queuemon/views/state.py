@@ -196,9 +196,20 @@ def queue_row(
         "listed": listed.length if listed and listed.length != q.waiting else None,
         "rate": percent(q.failure_rate) if q.failure_rate else None,
         "stuck": q.stuck,
+        "hot": hot_cells(q),
         "warn": row_warnings(q, alive, settings),
     }
     return row | {key: value for key, value in optional.items() if value}
+
+
+def hot_cells(q: QueueStats) -> dict[str, str]:
+    """The numbers that made the queue yellow or red, with their colour."""
+    found = {}
+    if q.waiting >= q.thresholds.warning_waiting:
+        found["waiting"] = "qm-red" if q.waiting > q.thresholds.critical_waiting else "qm-amber"
+    if q.failed > q.thresholds.critical_failed:
+        found["failed"] = "qm-red"
+    return found
 
 
 def row_warnings(q: QueueStats, alive: Sequence[WorkerInfo], settings: Settings) -> list[str]:
