@@ -10,19 +10,15 @@ import time
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from uuid import UUID
-
-from sqlalchemy import Connection
 
 from queuemon.contract import EXPIRY
 from queuemon.engine.ids import uuid7
 from queuemon.engine.publisher import publish
 from queuemon.errors import InvalidValue, StoreError, UnknownQueue
 from queuemon.store import Store, arrivals
-
-if TYPE_CHECKING:
-    import psycopg
+from queuemon.store.arrivals import NewJobs, Transaction
 
 log = logging.getLogger(__name__)
 
@@ -85,7 +81,7 @@ class Producer:
 
     def enqueue_in(
         self,
-        connection: Connection | psycopg.Connection[Any],
+        transaction: Transaction,
         queue: str,
         payload: Any,
         *,
@@ -95,14 +91,11 @@ class Producer:
     ) -> UUID:
         """Enqueue one job in the caller's transaction: it exists only if that commits, and the relay publishes it."""
         new = _new(queue, [payload], run_at, max_attempts, expires_after)
-        self._insert(connection, new)
+        self._insert(transaction, new)
         return new.ids[0]
 
-    def _insert(self, connection: Connection | psycopg.Connection[Any], new: arrivals.NewJobs) -> int:
-        if isinstance(connection, Connection):
-            row = arrivals.insert_jobs(connection, self.store.tables, new)
-        else:
-            row = arrivals.insert_jobs_psycopg(connection, self.store.tables, new)
+    def _insert(self, transaction: Transaction, new: NewJobs) -> int:
+        row = arrivals.insert_jobs_in(transaction, self.store.tables, new)
         if row is None:
             raise self._unknown(new.queue)
         return row
@@ -135,7 +128,7 @@ def _new(
     run_at: datetime | None,
     max_attempts: int | None,
     expires_after: timedelta | None,
-) -> arrivals.NewJobs:
+) -> NewJobs:
     if run_at is not None and run_at.utcoffset() is None:
         raise InvalidValue("run_at has no time zone", expected="an aware datetime", next_step="use datetime.now(UTC)")
     if max_attempts is not None and max_attempts < 1:
@@ -143,7 +136,7 @@ def _new(
     lifetime = EXPIRY if expires_after is None else expires_after
     if lifetime <= timedelta(0):
         raise InvalidValue(f"expires_after is {lifetime}", expected="more than nothing")
-    return arrivals.NewJobs(
+    return NewJobs(
         queue=queue,
         ids=[uuid7() for _ in payloads],
         payloads=[encode_payload(payload) for payload in payloads],

@@ -1,4 +1,4 @@
-"""Publication: what PostgreSQL committed goes to Redis; producers and actions do it at once, the relay does the rest."""
+"""Publication: what PostgreSQL committed goes to Redis; producers and actions do it at once, the relay the rest."""
 
 from __future__ import annotations
 

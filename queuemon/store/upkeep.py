@@ -1,0 +1,230 @@
+"""Upkeep that the relay does in PostgreSQL: leases that ran out, jobs past their deadline, a Redis that lost all.
+
+Every statement locks what it picks with SKIP LOCKED and repeats its condition on the target row, so any number of
+relays may run it at once. One call is one bounded batch; the caller repeats it while it comes back full.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import (
+    CTE,
+    Connection,
+    Double,
+    Select,
+    Uuid,
+    bindparam,
+    case,
+    cast,
+    func,
+    insert,
+    literal,
+    null,
+    or_,
+    select,
+    update,
+)
+from sqlalchemy.dialects.postgresql import aggregate_order_by
+from sqlalchemy.sql.elements import ColumnElement
+
+from queuemon.contract import JobStatus, Priority
+from queuemon.schema.tables import TIMESTAMPTZ, Tables
+
+#: Rows per batch.
+BATCH = 1_000
+
+#: What a job whose worker died carries as its error.
+LEASE_LOST = "LeaseLost"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Taken:
+    """Jobs taken away from workers that stopped beating."""
+
+    waiting: int
+    failed: int
+    outbox_id: int | None
+
+
+def expire_leases(connection: Connection, t: Tables, *, lease_seconds: float, limit: int = BATCH) -> Taken:
+    """Active jobs without a beat within the lease wait again under a new generation, or fail when attempts are used up.
+
+    The attempt stays counted, so a job that kills its workers ends as failed. Each gets a log row "lease-lost".
+    """
+    row = connection.execute(_expire_leases(t), {"lease": lease_seconds, "limit": limit}).one()
+    return Taken(waiting=row[0], failed=row[1], outbox_id=row[2])
+
+
+def _ago(name: str) -> ColumnElement[Any]:
+    return func.now() - func.make_interval(0, 0, 0, 0, 0, 0, cast(bindparam(name), Double))
+
+
+@cache
+def _expire_leases(t: Tables) -> Select[Any]:
+    j, p = t.jobs, t.publications
+    silent = func.coalesce(j.c.heartbeat_at, j.c.started_at, j.c.updated_at) < _ago("lease")
+    picked = (
+        select(j.c.id, j.c.gen, j.c.worker_id)
+        .where(t.status_is(JobStatus.ACTIVE), silent)
+        .limit(bindparam("limit"))
+        .with_for_update(skip_locked=True)
+        .cte("picked")
+    )
+    again = j.c.attempts < j.c.max_attempts
+    message = literal("the worker stopped beating and the lease of the job ran out")
+    taken = (
+        update(j)
+        .where(j.c.id == picked.c.id, j.c.gen == picked.c.gen, t.status_is(JobStatus.ACTIVE), silent)
+        .values(
+            status=case((again, t.status_word(JobStatus.WAITING)), else_=t.status_word(JobStatus.FAILED)),
+            gen=case((again, j.c.gen + 1), else_=j.c.gen),
+            run_at=case((again, func.now()), else_=j.c.run_at),
+            finished_at=case((again, cast(null(), TIMESTAMPTZ)), else_=func.now()),
+            worker_id=None,
+            heartbeat_at=None,
+            updated_at=func.now(),
+            error_type=LEASE_LOST,
+            error_message=message,
+        )
+        .returning(j.c.id, j.c.queue, j.c.status, picked.c.gen, j.c.attempts, j.c.started_at, picked.c.worker_id)
+        .cte("taken")
+    )
+    logs = t.job_logs
+    names = (
+        "job_id", "queue", "kind", "gen", "attempt", "status", "worker_id", "started_at", "finished_at", "error_type",
+        "error_message",
+    )  # fmt: skip
+    logged = (
+        insert(logs)
+        .from_select(
+            [logs.c[name] for name in names],
+            select(
+                taken.c.id, taken.c.queue, literal("lease-lost"), taken.c.gen, taken.c.attempts, _words(t, taken),
+                taken.c.worker_id, taken.c.started_at, func.now(), literal(LEASE_LOST), message,
+            ),
+        )
+        .returning(logs.c.id)
+        .cte("logged")
+    )  # fmt: skip
+    waits = taken.c.status == t.status_word(JobStatus.WAITING)
+    promised = (
+        insert(p)
+        .from_select([p.c.job_ids], select(func.array_agg(taken.c.id)).where(waits).having(func.count() > 0))
+        .returning(p.c.id)
+        .cte("promised")
+    )
+    return (
+        select(
+            func.count().filter(waits),
+            func.count().filter(~waits),
+            select(promised.c.id).scalar_subquery(),
+        )
+        .select_from(taken)
+        .add_cte(logged)
+    )
+
+
+def _words(t: Tables, changed: CTE) -> ColumnElement[Any]:
+    """The contract's word for the state of a changed row: logs never hold the application's own words."""
+    waits = changed.c.status == t.status_word(JobStatus.WAITING)
+    return case((waits, JobStatus.WAITING.value), else_=JobStatus.FAILED.value)
+
+
+def expire_jobs(connection: Connection, t: Tables, *, job_id: UUID | None = None, limit: int = BATCH) -> int:
+    """Waiting jobs past their deadline expire, each with a log row, never silently; paused queues are left alone.
+
+    With `job_id` only that one, if it is so.
+    """
+    found: int = connection.execute(_expire_jobs(t), {"limit": limit, "job_id": job_id}).scalar_one()
+    return found
+
+
+@cache
+def _expire_jobs(t: Tables) -> Select[Any]:
+    j, q, logs = t.jobs, t.job_queues, t.job_logs
+    late = j.c.expires_at <= func.now()
+    running = j.c.queue.not_in(select(q.c.name).where(q.c.paused))
+    only = cast(bindparam("job_id"), Uuid)
+    picked = (
+        select(j.c.id)
+        .where(t.status_is(JobStatus.WAITING), late, running, or_(only.is_(None), j.c.id == only))
+        .order_by(j.c.expires_at)
+        .limit(bindparam("limit"))
+        .with_for_update(skip_locked=True)
+        .cte("picked")
+    )
+    expired = (
+        update(j)
+        .where(j.c.id == picked.c.id, t.status_is(JobStatus.WAITING), late, running)
+        .values(status=t.status_word(JobStatus.EXPIRED), finished_at=func.now(), updated_at=func.now())
+        .returning(j.c.id, j.c.queue, j.c.gen, j.c.attempts)
+        .cte("expired")
+    )
+    logged = (
+        insert(logs)
+        .from_select(
+            [logs.c[name] for name in ("job_id", "queue", "kind", "gen", "attempt", "status", "finished_at")],
+            select(
+                expired.c.id, expired.c.queue, literal("expire"), expired.c.gen, expired.c.attempts,
+                literal(JobStatus.EXPIRED.value), func.now(),
+            ),
+        )
+        .returning(logs.c.id)
+        .cte("logged")
+    )  # fmt: skip
+    return select(func.count()).select_from(expired).add_cte(logged)
+
+
+def promise_everything_waiting(connection: Connection, t: Tables, *, jobs_per_row: int = BATCH) -> int:
+    """Outbox rows for every job that waits and is due, most urgent queues first, oldest first: Redis lost everything.
+
+    Keeps each job's generation: the markers are gone with the lists, and where one is left (a job published since) it
+    stops the second push; a claim is by generation and state, so no generation starts twice. Returns how many jobs.
+    1 M waiting jobs: about 2 s, one statement; publication itself goes on at the relay's pace.
+    """
+    return int(connection.execute(_promise_everything(t), {"size": jobs_per_row}).scalar_one())
+
+
+@cache
+def _promise_everything(t: Tables) -> Select[Any]:
+    j, q, p = t.jobs, t.job_queues, t.publications
+    rank = case({priority.value: priority.rank for priority in Priority}, value=q.c.priority, else_=len(Priority))
+    within = func.row_number().over(partition_by=j.c.queue, order_by=(j.c.run_at, j.c.id)) - 1
+    due = (
+        select(j.c.id, j.c.queue, rank.label("rank"), j.c.run_at, func.div(within, bindparam("size")).label("chunk"))
+        .join(q, q.c.name == j.c.queue)
+        .where(t.status_is(JobStatus.WAITING), j.c.run_at <= func.now(), j.c.expires_at > func.now())
+        .subquery("due")
+    )
+    in_order = func.array_agg(aggregate_order_by(due.c.id, due.c.run_at, due.c.id))
+    rows = (
+        select(in_order).group_by(due.c.queue, due.c.rank, due.c.chunk).order_by(due.c.rank, due.c.queue, due.c.chunk)
+    )
+    promised = insert(p).from_select([p.c.job_ids], rows).returning(p.c.job_ids).cte("promised")
+    return select(func.coalesce(func.sum(func.cardinality(promised.c.job_ids)), 0))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class InHand:
+    """How a job stands whose element lies in a dead worker's hand."""
+
+    status: JobStatus
+    gen: int
+    queue: str
+
+
+def standing(connection: Connection, t: Tables, job_ids: list[UUID]) -> dict[UUID, InHand]:
+    """State, generation and queue of some jobs; those without a row are left out."""
+    j = t.jobs
+    rows = connection.execute(select(j.c.id, j.c.status, j.c.gen, j.c.queue).where(j.c.id.in_(job_ids)))
+    return {row[0]: InHand(status=t.status_of(row[1]), gen=row[2], queue=row[3]) for row in rows}
+
+
+def try_lock(connection: Connection, key: int) -> bool:
+    """Whether this transaction now holds a lock that only one session at a time can have."""
+    held: bool = connection.execute(select(func.pg_try_advisory_xact_lock(key))).scalar_one()
+    return held
