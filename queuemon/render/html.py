@@ -87,7 +87,7 @@ def el(tag: str, *children: object, **attributes: str | None) -> Safe:
     inside = "".join(
         c if isinstance(c, Safe) else html.escape(clean(c, TRACE, lines=True), quote=True) for c in children
     )
-    return Safe(f"<{tag}{named}>{inside}</{tag}>")
+    return Safe(f"<{tag}{named}>" if tag == "br" else f"<{tag}{named}>{inside}</{tag}>")
 
 
 def join(parts: Iterable[Safe]) -> Safe:
