@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -31,8 +33,12 @@ class Published:
     more: bool
 
 
-def publish(store: Store, *, outbox_ids: Sequence[int] | None = None, limit: int = 1_000) -> Published:
-    """Publish the named outbox rows, or up to `limit` due ones, oldest first. Safe to repeat and to run side by side.
+def publish(
+    store: Store, *, outbox_ids: Sequence[int] | None = None, limit: int = 1_000, seconds: float = math.inf
+) -> Published:
+    """Publish the named outbox rows, or up to `limit` due ones, oldest first, beginning no transaction after `seconds`.
+
+    Safe to repeat and to run side by side.
 
     Each transaction reads the jobs again and deletes the outbox rows, pushes what is still waiting and due, and
     commits after Redis has answered: a crash in between publishes again, which the markers make harmless. Raises
@@ -41,7 +47,8 @@ def publish(store: Store, *, outbox_ids: Sequence[int] | None = None, limit: int
     if outbox_ids is not None:
         return _transaction(store, outbox_ids) if outbox_ids else Published(jobs=0, rows=0, more=False)
     jobs = rows = 0
-    while rows < limit:
+    end = time.monotonic() + seconds
+    while rows < limit and time.monotonic() < end:
         done = _transaction(store, None, rows=min(200, limit - rows))
         jobs, rows = jobs + done.jobs, rows + done.rows
         if done.rows == 0:

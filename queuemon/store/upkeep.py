@@ -29,10 +29,11 @@ from sqlalchemy import (
     update,
 )
 from sqlalchemy.dialects.postgresql import aggregate_order_by
+from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.sql.elements import ColumnElement
 
 from queuemon.contract import JobStatus, Priority
-from queuemon.schema.tables import TIMESTAMPTZ, Tables
+from queuemon.schema.tables import TIMESTAMPTZ, Tables, Xid8
 
 #: Rows per batch.
 BATCH = 1_000
@@ -209,7 +210,7 @@ def _promise_everything(t: Tables) -> Select[Any]:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class InHand:
+class Standing:
     """How a job stands whose element lies in a dead worker's hand."""
 
     status: JobStatus
@@ -217,14 +218,21 @@ class InHand:
     queue: str
 
 
-def standing(connection: Connection, t: Tables, job_ids: list[UUID]) -> dict[UUID, InHand]:
+def standing(connection: Connection, t: Tables, job_ids: list[UUID]) -> dict[UUID, Standing]:
     """State, generation and queue of some jobs; those without a row are left out."""
     j = t.jobs
     rows = connection.execute(select(j.c.id, j.c.status, j.c.gen, j.c.queue).where(j.c.id.in_(job_ids)))
-    return {row[0]: InHand(status=t.status_of(row[1]), gen=row[2], queue=row[3]) for row in rows}
+    return {row[0]: Standing(status=t.status_of(row[1]), gen=row[2], queue=row[3]) for row in rows}
 
 
 def try_lock(connection: Connection, key: int) -> bool:
     """Whether this transaction now holds a lock that only one session at a time can have."""
     held: bool = connection.execute(select(func.pg_try_advisory_xact_lock(key))).scalar_one()
     return held
+
+
+def first_time(connection: Connection, t: Tables, name: str) -> bool:
+    """Whether this happens for the first time in this database; remembered with the transaction."""
+    state = t.rollup_state
+    new = upsert(state).values(name=name, txid=cast("0", Xid8())).on_conflict_do_nothing().returning(state.c.name)
+    return connection.execute(new).first() is not None
