@@ -7,7 +7,22 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 from uuid import UUID
 
-from sqlalchemy import Interval, Numeric, String, and_, case, cast, exists, false, func, literal, or_, select, true
+from sqlalchemy import (
+    Boolean,
+    Interval,
+    Numeric,
+    String,
+    and_,
+    case,
+    cast,
+    exists,
+    false,
+    func,
+    literal,
+    or_,
+    select,
+    true,
+)
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlalchemy.sql.elements import ColumnElement
 
@@ -285,11 +300,9 @@ def _has(payload: ColumnElement[Any], term: Term) -> Condition:
     value, inside = term.values[0], _inside(payload, term.path)
     members = or_(*(inside.contains(_json(f"[{j}]")) for j in _spellings(value)))
     key = value.text if isinstance(value, Text | Number | Constant) else ""
-    kind = func.jsonb_typeof(inside)
-    return or_(
-        and_(kind == "array", members),
-        and_(kind == "object", inside.op("?", is_comparison=True, return_type=_BOOL)(literal(key, String()))),
-    )
+    has_key = inside.op("?", is_comparison=True, return_type=Boolean())(literal(key, String()))
+    # On a list or a string `?` means something else, so it is asked of objects alone.
+    return or_(members, and_(func.jsonb_typeof(inside) == "object", has_key))
 
 
 def _compared(inside: ColumnElement[Any], op: Op, value: Value) -> Condition:
@@ -299,7 +312,7 @@ def _compared(inside: ColumnElement[Any], op: Op, value: Value) -> Condition:
         bound = literal(value.text if isinstance(value, Text) else "", String())
         return and_(kind == "string", _ordered(text.collate("C"), op, bound))
     number = cast(literal(value.text, String()), Numeric())
-    numeric = or_(kind == "number", and_(kind == "string", text.op("~", return_type=_BOOL)(_NUMERIC_STRING)))
+    numeric = or_(kind == "number", text.op("~", return_type=Boolean())(_NUMERIC_STRING))
     # CASE decides before it casts: a row that holds something else never raises an error.
     return case((numeric, _ordered(cast(text, Numeric()), op, number)), else_=false())
 
@@ -321,6 +334,3 @@ def _as_text(inside: ColumnElement[Any]) -> ColumnElement[Any]:
 
 def _json(text: str) -> ColumnElement[Any]:
     return cast(literal(text, String()), JSONB())
-
-
-_BOOL = true().type

@@ -378,6 +378,32 @@ def test_order_compares_numbers_and_never_fails_on_anything_else(connection: Con
     assert payloads(found(connection, "payload.month>=2026-10 payload.month<2026-11")) == [PAYLOADS[24]]
 
 
+def test_strings_are_ordered_by_code_point_whatever_the_collation_of_the_database() -> None:
+    condition = conditions(JobFilter.parse("payload.month<2026-10"), TABLES)
+    assert 'COLLATE "C"' in str(condition.compile(dialect=dollars.dialect()))  # type: ignore[no-untyped-call]
+
+
+def test_a_spelled_time_covers_its_day_or_minute(connection: Connection) -> None:
+    at = ["13:59:59.999999", "14:00:00", "14:00:59.999999", "14:01:00"]
+    for n, clock in enumerate(at):
+        connection.execute(
+            update(TABLES.jobs).where(TABLES.jobs.c.id == JOBS[n]["id"]).values(created_at=f"2020-01-02T{clock}Z")
+        )
+    older = "created<2021-01-01"
+    for fixed in ("2020-01-02T14:00", "2020-01-02T15:00+01:00"):
+        assert found(connection, f"created={fixed}") == {1, 2}
+        assert found(connection, f"created<{fixed} {older}") == {0}
+        assert found(connection, f"created<={fixed} {older}") == {0, 1, 2}
+        assert found(connection, f"created>{fixed} {older}") == {3}
+        assert found(connection, f"created>={fixed} {older}") == {1, 2, 3}
+        assert found(connection, f"created!={fixed} {older}") == {0, 3}
+    assert found(connection, "created:2020-01-02") == found(connection, "created<=2020-01-02") == {0, 1, 2, 3}
+    assert found(connection, "created>2020-01-02 created<2021-01-01") == set()
+    that_day = datetime(2020, 1, 2, 20, tzinfo=UTC)
+    assert found(connection, "created=14:00", now=that_day) == {1, 2}
+    assert found(connection, "created>now-6h created<now", now=that_day) == {2, 3}
+
+
 def test_has_finds_members_of_lists_and_keys_of_objects_but_no_part_of_a_string(connection: Connection) -> None:
     tags = payloads(found(connection, "payload.tags has beta"))
     assert tags == [{"month": "2026-10", "tags": ["beta", "vip"]}, {"month": 202610, "tags": {"beta": 1}}]
