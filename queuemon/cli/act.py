@@ -176,8 +176,6 @@ def _carry_out(
         print_json({"plan": plan, "result": result})
     else:
         say(result.summary)
-        if not result.published:
-            say("Redis is away: a relay publishes the jobs when it is back.")
     raise typer.Exit(code_of(result))
 
 

@@ -76,7 +76,17 @@ _add(
     prioritise=act.prioritise,
     scale=act.scale,
 )
-_add(app, RUN, lab=setup.lab, serve=setup.serve, install=setup.install, enqueue=engine.enqueue)
+_add(
+    app,
+    RUN,
+    lab=setup.lab,
+    serve=setup.serve,
+    install=setup.install,
+    enqueue=engine.enqueue,
+    relay=engine.relay,
+    worker=engine.worker,
+    supervisor=engine.supervisor,
+)
 
 _runbook = typer.Typer(help="Runbooks: list, describe, run.", no_args_is_help=True, **PLAIN)
 _add(_runbook, None, list_=runbook.list_, describe=runbook.describe, run=runbook.run)

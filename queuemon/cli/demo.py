@@ -13,12 +13,18 @@ from queuemon.cli.terminal import print_json, say
 def up(
     directory: Directory = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="Delete all data of the demo first.")] = False,
-    servers_only: Annotated[bool, typer.Option("--servers-only", help="No history, no workload.")] = False,
+    scenario: Annotated[str | None, typer.Option(help="Play a scenario right away.", show_default=False)] = None,
+    servers_only: Annotated[bool, typer.Option("--servers-only", help="No history and no workload.")] = False,
+    rate: Annotated[float, typer.Option(min=0.0, max=1000.0, help="Times the usual rate of new jobs.")] = 1.0,
+    seed: Annotated[int, typer.Option(help="Of the history: the same seed, the same week.")] = 7,
 ) -> None:
     """Start the embedded PostgreSQL and Valkey with a believable workload; heals what was killed."""
     from queuemon.demo import lifecycle
 
-    say(str(lifecycle.up(directory, fresh=fresh, workload=not servers_only, say=say)))
+    found = lifecycle.up(
+        directory, fresh=fresh, workload=not servers_only, seed=seed, rate=rate, scenario=scenario, say=say
+    )
+    say(str(found))
 
 
 def down(directory: Directory = None) -> None:
@@ -48,20 +54,23 @@ def env(directory: Directory = None) -> None:
 
 
 def scenario(
-    name: Annotated[str, typer.Argument(help="quiet, black-friday, mrr-bug, bad-template, redis-loss, worker-crash")],
+    name: Annotated[
+        str,
+        typer.Argument(metavar="NAME", help="quiet, black-friday, mrr-bug, bad-template, redis-loss or worker-crash."),
+    ],
     directory: Directory = None,
 ) -> None:
     """Make something happen in the demo."""
     from queuemon.demo import scenarios
 
-    say(str(scenarios.start(name, directory)))
+    say(scenarios.start(name, directory, say=say))
 
 
 def deploy(
-    name: Annotated[str, typer.Argument(help="mrr-fix")],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="mrr-fix or template-fix.")],
     directory: Directory = None,
 ) -> None:
     """Deploy a fix to the demo's workers."""
     from queuemon.demo import scenarios
 
-    say(str(scenarios.deploy(name, directory)))
+    say(scenarios.deploy(name, directory))

@@ -94,7 +94,12 @@ def job_table(page: JobPage, keys: Keys) -> Any:
 
     right = {"justify": "right", "no_wrap": True}
     made = table(
-        ("ID", {"no_wrap": True}), "Queue", "Status", ("Attempts", right), ("Created", right), ("Error", {"ratio": 1})
+        ("ID", {"no_wrap": True}),
+        ("Queue", {"overflow": "fold"}),
+        "Status",
+        ("Attempts", right),
+        ("Created", right),
+        ("Error", {"ratio": 1, "no_wrap": True}),
     )
     for job in page.jobs:
         made.add_row(

@@ -64,23 +64,45 @@ def doctor(ctx: typer.Context, as_json: Json = False) -> None:
         raise typer.Exit(FAILED)
 
 
+Notebook = Annotated[str, typer.Argument(metavar="[NOTEBOOK]", help="Which one; its file name is enough.")]
+Port = Annotated[int | None, typer.Option(min=1, max=65535, help="Port (default: a free one).", show_default=False)]
+NoBrowser = Annotated[bool, typer.Option("--no-browser", help="Print the address, open no browser.")]
+
+
 def lab(
-    ctx: typer.Context,
-    port: Annotated[int | None, typer.Option(min=0, max=65535, help="Port (default: a free one).")] = None,
-    no_browser: Annotated[bool, typer.Option("--no-browser", help="Print the address, open no browser.")] = False,
+    ctx: typer.Context, notebook: Notebook = "dashboard.ipynb", port: Port = None, no_browser: NoBrowser = False
 ) -> None:
-    """Open JupyterLab on the dashboard; with nothing configured, on the embedded demo."""
+    """Open JupyterLab on the dashboard; with nothing configured, on the embedded demo.
+
+    The notebooks are laid into the working folder; those you edited are never overwritten.
+    """
     from queuemon.views import launch
 
-    raise typer.Exit(launch.lab(profile=profile_of(ctx), port=port, browser=not no_browser))
+    _demo_if_nothing_is_configured(ctx)
+    raise typer.Exit(launch.lab(notebook=notebook, port=port, browser=not no_browser, profile=profile_of(ctx)))
 
 
 def serve(
     ctx: typer.Context,
-    port: Annotated[int | None, typer.Option(min=0, max=65535, help="Port (default: a free one).")] = None,
-    no_browser: Annotated[bool, typer.Option("--no-browser", help="Print the address, open no browser.")] = False,
+    notebook: Notebook = "dashboard.ipynb",
+    port: Port = None,
+    no_browser: NoBrowser = False,
+    theme: Annotated[str, typer.Option(help="light or dark.")] = "light",
 ) -> None:
     """Serve the dashboard as a web page on this machine, without code cells."""
     from queuemon.views import launch
 
-    raise typer.Exit(launch.serve(profile=profile_of(ctx), port=port, browser=not no_browser))
+    _demo_if_nothing_is_configured(ctx)
+    raise typer.Exit(
+        launch.serve(notebook=notebook, port=port, browser=not no_browser, theme=theme, profile=profile_of(ctx))
+    )
+
+
+def _demo_if_nothing_is_configured(ctx: typer.Context) -> None:
+    from queuemon import config
+
+    if config.load(profile_of(ctx)).embedded:
+        from queuemon.demo import lifecycle
+
+        say("Nothing is configured: the embedded demo starts.")
+        lifecycle.up(say=say)

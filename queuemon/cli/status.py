@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from queuemon.cli.options import DONE, FAILED, PARTLY, Json, opened
 from queuemon.cli.terminal import cell, console, plain, print_json, table, warn
+from queuemon.contract import Health
 from queuemon.model import HalfError, PostgresHalf, QueueStats, RedisHalf, Snapshot
 
 if TYPE_CHECKING:
@@ -17,10 +19,13 @@ if TYPE_CHECKING:
     from queuemon.contract import Keys
     from queuemon.workbench import Workbench
 
-#: Below this width only the columns of the specification are shown.
-NARROW = 110
+#: The columns of the specification, with health beside the name.
+SPECIFIED = ("Queue Name", "Health", "Active Jobs", "Waiting", "Completed (last hour)", "Failed")
 
-_RIGHT = {"justify": "right", "no_wrap": True}
+#: What helps beside them, the most helpful first.
+HELPFUL = ("Workers", "Oldest", "Failure rate", "Scheduled", "In Redis", "Expired")
+
+_STYLES = {Health.HEALTHY: "green", Health.WARNING: "yellow", Health.CRITICAL: "red", Health.UNKNOWN: "dim"}
 
 
 def status(
@@ -63,7 +68,7 @@ def _say_errors(snapshot: Snapshot) -> None:
 def _print(wb: Workbench, snapshot: Snapshot) -> None:
     out = console()
     if not isinstance(snapshot.postgres, HalfError):
-        out.print(queue_table(snapshot, wb.settings.keys, wide=out.width >= NARROW))
+        out.print(queue_table(snapshot, wb.settings.keys, width=out.width))
     out.print(cell(footer(wb, snapshot), limit=500, style="dim"))
     for text in warnings(snapshot):
         out.print(cell(f"! {text}", limit=500, style="yellow"))
@@ -89,7 +94,7 @@ def _watch(wb: Workbench, interval: float, as_json: bool) -> None:
                 last = snapshot
             if last is not None:
                 stale = last is not snapshot
-                parts.append(queue_table(last, wb.settings.keys, wide=out.width >= NARROW, stale=stale))
+                parts.append(queue_table(last, wb.settings.keys, width=out.width, stale=stale))
                 if stale:
                     age = (snapshot.taken_at - last.taken_at).total_seconds()
                     parts.append(cell(f"These numbers are {age:.0f} s old.", style="yellow"))
@@ -102,49 +107,52 @@ def _watch(wb: Workbench, interval: float, as_json: bool) -> None:
             pause.wait(interval)
 
 
-def queue_table(snapshot: Snapshot, keys: Keys, *, wide: bool, stale: bool = False) -> RenderableType:
-    """The columns of the specification, health, and in a wide terminal what helps beside them."""
+def queue_table(snapshot: Snapshot, keys: Keys, *, width: int, stale: bool = False) -> RenderableType:
+    """The columns of the specification and health; beside them as many of the helpful ones as the width holds."""
     from queuemon.render.html import HEALTH
     from queuemon.render.text import ago, number, percent
 
-    extra: list[Any] = [
-        (name, _RIGHT) for name in ("Oldest", "Failure rate", "Workers", "Scheduled", "Expired", "In Redis")
-    ]
-    made = table(
-        "Queue Name",
-        "Health",
-        ("Active Jobs", _RIGHT),
-        ("Waiting", _RIGHT),
-        ("Completed (last hour)", _RIGHT),
-        ("Failed", _RIGHT),
-        *(extra if wide else ()),
-    )
     redis = snapshot.redis.queues if isinstance(snapshot.redis, RedisHalf) else {}
     now = snapshot.postgres.clock if isinstance(snapshot.postgres, PostgresHalf) else snapshot.taken_at
+    rows = []
     for q in snapshot.queues:
-        colour, sign, word = HEALTH[q.health]
-        state = f"{sign} {word}" + (" (paused)" if q.queue.paused else "")
-        late = _late(q, now.timestamp())
-        row = [
-            cell(keys.display(q.name), limit=80),
-            cell(state, style="" if stale else colour),
-            cell(number(q.active)),
-            cell(number(q.waiting), style="" if stale else colour if q.waiting else ""),
-            cell(number(q.completed_last_hour)),
-            cell(number(q.failed), style="red" if q.failed and not stale else ""),
-        ]
-        if wide:
-            length = redis[q.name].length if q.name in redis else None
-            row += [
-                cell(ago(q.oldest_waiting_at, now), style="red" if late and not stale else ""),
-                cell(percent(q.failure_rate)),
+        _, sign, word = HEALTH[q.health]
+        colour = "" if stale else _STYLES[q.health]
+        late = "red" if _late(q, now.timestamp()) and not stale else ""
+        rows.append(
+            [
+                cell(keys.display(q.name), limit=80),
+                cell(f"{sign} {word}" + (" (paused)" if q.queue.paused else ""), style=colour),
+                cell(number(q.active)),
+                cell(number(q.waiting), style=colour if q.waiting else ""),
+                cell(number(q.completed_last_hour)),
+                cell(number(q.failed), style="red" if q.failed and not stale else ""),
                 cell(f"{q.workers}/{q.queue.concurrency}"),
+                cell(ago(q.oldest_waiting_at, now), style=late),
+                cell(percent(q.failure_rate)),
                 cell(number(q.scheduled)),
+                cell(number(redis[q.name].length if q.name in redis else None)),
                 cell(number(q.expired)),
-                cell(number(length)),
             ]
-        made.add_row(*row, style="dim" if stale else None)
+        )
+    headings = _fitting([[c.cell_len for c in row] for row in rows], width)
+    left, right = {"overflow": "fold"}, {"justify": "right", "no_wrap": True}
+    made = table(*((heading, right if n > 1 else left) for n, heading in enumerate(headings)))
+    for row in rows:
+        made.add_row(*row[: len(headings)], style="dim" if stale else None)
     return made
+
+
+def _fitting(lengths: Sequence[Sequence[int]], width: int) -> list[str]:
+    """As many headings as fit beside each other; in two lines where that makes room for more."""
+    content = [max(column, default=0) for column in zip(*lengths, strict=True)] or [0] * (len(SPECIFIED) + len(HELPFUL))
+    for extra in range(len(HELPFUL), -1, -1):
+        for split in ("", "\n"):
+            headings = [h.replace(" ", split or " ", 1) if n else h for n, h in enumerate(SPECIFIED + HELPFUL[:extra])]
+            widest = [max(map(len, h.split("\n"))) for h in headings]
+            if sum(max(pair) + 2 for pair in zip(content, widest, strict=False)) <= width:
+                return headings
+    return headings
 
 
 def _late(q: QueueStats, now: float) -> bool:

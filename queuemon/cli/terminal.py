@@ -49,13 +49,13 @@ def warn(text: str) -> None:
     typer.echo(f"queuemon: {clean(text, 4_000, lines=True)}", err=True)
 
 
-def table(*columns: str | tuple[str, Mapping[str, Any]], title: str | None = None) -> Table:
+def table(*columns: str | tuple[str, Mapping[str, Any]]) -> Table:
     """A plain table; a column may carry rich's options."""
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
     from rich.text import Text
 
-    made = Table(box=SIMPLE_HEAD, pad_edge=False, title=Text(title) if title else None, title_justify="left")
+    made = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
     for column in columns:
         name, options = (column, {}) if isinstance(column, str) else column
         made.add_column(Text(name), **options)

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 from sqlalchemy import Connection, Table, text
 
 from queuemon.errors import QueuemonError
-from queuemon.model import Check, HalfError, PostgresHalf, Snapshot
+from queuemon.model import Check, HalfError, PostgresHalf
 from queuemon.schema import migrate
 from queuemon.store import rights
 from queuemon.store.store import Store
@@ -289,9 +289,7 @@ def _redis(store: Store) -> Iterator[Check]:
 
 
 def _keys(store: Store) -> Iterator[Check]:
-    snapshot: Snapshot = store.snapshot()
-    if isinstance(snapshot.postgres, HalfError) or isinstance(snapshot.redis, HalfError):
-        return
+    snapshot = store.snapshot()
     keys, names = store.settings.keys, [q.name for q in snapshot.queues]
     with store.redis.call() as client:
         pipe = client.pipeline(transaction=False)
@@ -314,6 +312,8 @@ def _keys(store: Store) -> Iterator[Check]:
         f"set on {', '.join(keys.display(n) for n in mortal[:5])}" if mortal else "none on a list",
         "PERSIST the keys: when it runs out, every element is dropped at once",
     )
+    if isinstance(snapshot.redis, HalfError):
+        return
     listed = snapshot.redis.queues
     differ = [q.name for q in snapshot.queues if q.name in listed and bool(listed[q.name].paused) != q.queue.paused]
     yield _check(

@@ -291,7 +291,7 @@ def hostile_job() -> Job:
 
 
 def test_a_hostile_queue_name_is_printed_literally(capsys: pytest.CaptureFixture[str]) -> None:
-    console().print(queue_table(snapshot(stats(HOSTILE, failed=11), stats("[red]x[/] :smile:")), Keys(), wide=True))
+    console().print(queue_table(snapshot(stats(HOSTILE, failed=11), stats("[red]x[/] :smile:")), Keys(), width=200))
     shown = capsys.readouterr().out
     assert_harmless(shown)
     assert "queue:[red]x[/] :smile:" in shown
@@ -394,13 +394,26 @@ def test_a_healthy_system_has_no_warnings() -> None:
 def test_a_narrow_terminal_shows_the_columns_of_the_specification(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("COLUMNS", "100")
-    console().print(queue_table(snapshot(stats(waiting=150)), Keys(), wide=False))
+    monkeypatch.setenv("COLUMNS", "80")
+    console().print(queue_table(snapshot(stats(waiting=150)), Keys(), width=80))
     shown = capsys.readouterr().out
-    for column in ("Queue Name", "Active Jobs", "Waiting", "Completed (last hour)", "Failed"):
-        assert column in shown
-    assert "warning" in shown
-    assert max(map(len, shown.splitlines())) <= 100
+    for words in ("Queue Name", "Active", "Waiting", "Completed", "(last hour)", "Failed", "▲ warning"):
+        assert words in shown
+    assert max(map(len, shown.splitlines())) <= 80
+
+
+@pytest.mark.parametrize("width", [100, 120, 140, 160, 200])
+def test_the_table_never_squeezes_names_or_numbers(
+    width: int, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(width))
+    five = [stats("analytics:daily-aggregate", waiting=1_234_567, failed=12_345, paused=width > 100), stats()]
+    console().print(queue_table(snapshot(*five), Keys(), width=width))
+    shown = capsys.readouterr().out
+    for text in ("queue:analytics:daily-aggregate", "◆ critical", "1,234,567", "12,345"):
+        assert text in shown
+    assert "…" not in shown
+    assert ("Redis" in shown) == (width >= 140)
 
 
 # --------------------------------------------------------------------------------------------------------- results
