@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from queuemon.cli.jobs import error_of, existing, parsed
+from queuemon.cli.jobs import error_of, parsed
 from queuemon.cli.options import (
     DONE,
     FAILED,
@@ -26,7 +26,6 @@ from queuemon.cli.options import (
 )
 from queuemon.cli.terminal import cell, console, print_json, say, table
 from queuemon.contract import Priority
-from queuemon.errors import InvalidValue
 from queuemon.model import ActionKind, ActionProgress, ActionResult, Breakdown, Plan
 from queuemon.render.text import clean
 
@@ -125,13 +124,7 @@ def _jobs(ctx: typer.Context, kind: ActionKind, words: list[str], yes: bool, rea
 
             target: Any = list(dict.fromkeys(parse_id(word) for word in ids))
         else:
-            target = existing(wb, parsed(words))
-            if target.matches_all:
-                raise InvalidValue(
-                    "the filter is empty, which means every job",
-                    expected="a filter or ids",
-                    next_step="write what you mean, such as `queue:email-sending status:failed`",
-                )
+            target = parsed(words)
         _carry_out(wb, kind, target, yes, reason, as_json)
 
 
@@ -144,7 +137,7 @@ def _failed_of(wb: Workbench, words: list[str]) -> Any:
     head = text.partition(":")[0].lower()
     if _NAME_LIKE.fullmatch(text) and (head == "queue" or not {head} & {*FIELDS, *ALIASES}):
         return JobFilter.of(queue=wb.queue_name(text), status="failed")
-    return existing(wb, parsed(words)) & JobFilter.of(status="failed")
+    return parsed(words) & JobFilter.of(status="failed")
 
 
 def _queue(

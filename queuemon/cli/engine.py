@@ -76,6 +76,7 @@ def supervisor(
     ctx: typer.Context,
     handlers: Handlers,
     grace: Annotated[float, typer.Option(min=0, help="Seconds that a job may still take after the stop.")] = 30.0,
+    limit: Annotated[int, typer.Option(min=1, help="Worker processes at most, over all queues.")] = 64,
 ) -> None:
     """Start and stop worker processes until each queue has as many as are meant for it (`queuemon scale`)."""
     from queuemon.engine.process import log_to_stderr, stop_on_signals

@@ -230,7 +230,10 @@ def _discipline(half: PostgresHalf) -> Check:
     if active:
         found = f"at most L1: {active:,} active jobs, but no worker registers itself"
         return Check(
-            name="discipline", state="warn", found=found, next_step="see docs/cli.md for what each level promises"
+            name="discipline",
+            state="warn",
+            found=found,
+            next_step="let workers register, beat and fence their writes, as `queuemon worker` does",
         )
     return Check(name="discipline", state="ok", found="not known: no worker runs and no job is active")
 
