@@ -71,6 +71,8 @@ class Settings(BaseModel):
     queue_thresholds: Mapping[str, Thresholds] = Field(default_factory=dict)
     keys: Keys = Keys()
 
+    #: Most workers that `scale` accepts for a queue.
+    concurrency_limit: int = Field(default=1_000, ge=0)
     #: Command that scales workers run elsewhere; {queue} and {count} are filled in as single arguments.
     scale_command: tuple[str, ...] = ()
 

@@ -440,6 +440,8 @@ class ActionResult:
     summary: str
     #: True when this id had been applied before and nothing was done now.
     repeated: bool = False
+    #: What a scale_command printed; foreign text.
+    output: str = ""
 
     def to_frame(self) -> pd.DataFrame:
         """One row per outcome."""
@@ -481,6 +483,20 @@ class ActionRecord:
     finished_at: datetime | None
     options: Mapping[str, Any]
     summary: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pause:
+    """Someone who keeps a queue paused; it is paused while anyone does."""
+
+    queue: str
+    holder: str
+    reason: str
+    since: datetime
+    #: When the holder lets go by itself.
+    until: datetime | None
+    #: The action that paused it, where one did.
+    action_id: UUID | None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,0 +1,149 @@
+"""Actions on a queue, carried out: PostgreSQL first, then the copy of the pause flag in Redis; `apply` calls them."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from uuid import UUID
+
+from queuemon.actions import text
+from queuemon.actions.command import run_command
+from queuemon.actions.entries import Journal, result
+from queuemon.contract import JobStatus, Priority
+from queuemon.engine.publisher import WAKE_TOKENS
+from queuemon.errors import QueuemonError
+from queuemon.model import ActionKind, ActionResult
+from queuemon.store import Store, audit, changes
+from queuemon.store.chunks import Chunk, find_chunks, in_queue
+from queuemon.store.pauses import PauseFlag
+
+
+def carry_out(store: Store, journal: Journal, entry: audit.Entry) -> ActionResult:
+    """Do what an entered action says to its queue; safe to repeat from the beginning after a crash."""
+    match entry.record.kind:
+        case ActionKind.PAUSE:
+            return _pause(store, journal, entry)
+        case ActionKind.RESUME:
+            return _resume(store, journal, entry)
+        case ActionKind.PRIORITISE:
+            return _prioritise(store, journal, entry)
+        case _:
+            return _scale(store, journal, entry)
+
+
+def _pause(store: Store, journal: Journal, entry: audit.Entry) -> ActionResult:
+    record = entry.record
+    end = record.options.get("until")
+    until = datetime.fromisoformat(end) if end else None
+    shown = store.settings.keys.display(record.target)
+    with journal.turn(entry) as (connection, held):
+        if not held.running:
+            return journal.repeated(connection, held)
+        flag = changes.add_holder(
+            connection, store.tables, record.target, holder=record.options.get("holder", record.actor),
+            reason=record.reason, until=until, action_id=record.id,
+        )  # fmt: skip
+        if flag is None:
+            return journal.refuse(connection, held, f"{shown} no longer exists.")
+        journal.advance(connection, held, done=1)
+        ended = journal.end(connection, held, state="done", summary=f"Paused {shown}{text.until_words(until)}.")
+    return _told(store, journal, ended, flag)
+
+
+def _resume(store: Store, journal: Journal, entry: audit.Entry) -> ActionResult:
+    record, t = entry.record, store.tables
+    shown, holder = store.settings.keys.display(record.target), record.options.get("holder")
+    extended = _extend(store, journal, entry) if _ends_pause(store, record.target, holder) else 0
+    with journal.turn(entry) as (connection, held):
+        if not held.running:
+            return journal.repeated(connection, held)
+        flag = changes.drop_holders(connection, t, record.target, holder=holder)
+        if flag is None:
+            return journal.refuse(connection, held, f"{shown} no longer exists.")
+        journal.advance(connection, held, done=1)
+        if flag.paused:
+            others = ", ".join(p.holder for p in audit.pauses(connection, t) if p.queue == record.target)
+            summary = f"{holder} let go; {shown} stays paused: held by {others}."
+        else:
+            moved = f"; the deadlines of {text.counted(extended, 'waiting job')} were extended" if extended else ""
+            summary = f"Resumed {shown}{moved}."
+        ended = journal.end(connection, held, state="done", summary=summary)
+    return _told(store, journal, ended, flag)
+
+
+def _ends_pause(store: Store, queue: str, holder: str | None) -> bool:
+    with store.postgres.begin(read_only=True) as connection:
+        holders = {p.holder for p in audit.pauses(connection, store.tables) if p.queue == queue}
+    return holder is None or holders <= {holder}
+
+
+def _extend(store: Store, journal: Journal, entry: audit.Entry) -> int:
+    """Move the deadlines of what waits, chunk by chunk, while the queue is still paused; returns how many jobs."""
+    queue = entry.record.target
+    cursor, extended = entry.cursor, 0
+    while chunks := _waiting(store, queue, cursor):
+        for chunk in chunks:
+            with journal.turn(entry) as (connection, held):
+                if not held.running:
+                    return extended
+                if held.cursor != cursor:
+                    # Someone else applies this plan too and is further: go on from there.
+                    cursor = held.cursor
+                    break
+                extended += changes.extend_deadlines(connection, store.tables, queue, chunk)
+                cursor = journal.advance(connection, held, cursor=chunk.last).cursor
+    return extended
+
+
+def _waiting(store: Store, queue: str, after: UUID | None) -> list[Chunk]:
+    t, rows = store.tables, store.settings.chunk_rows
+    with store.postgres.begin(read_only=True) as connection:
+        return find_chunks(connection, t, in_queue(t, queue), [JobStatus.WAITING], after=after, chunk_rows=rows)
+
+
+def _prioritise(store: Store, journal: Journal, entry: audit.Entry) -> ActionResult:
+    record, shown = entry.record, store.settings.keys.display(entry.record.target)
+    priority = Priority(record.options["priority"])
+    with journal.turn(entry) as (connection, held):
+        if not held.running:
+            return journal.repeated(connection, held)
+        if not changes.set_priority(connection, store.tables, record.target, priority):
+            return journal.refuse(connection, held, f"{shown} no longer exists.")
+        journal.advance(connection, held, done=1)
+        summary = f"{shown} has {priority} priority now."
+        return result(journal.end(connection, held, state="done", summary=summary))
+
+
+def _scale(store: Store, journal: Journal, entry: audit.Entry) -> ActionResult:
+    record, shown = entry.record, store.settings.keys.display(entry.record.target)
+    n = int(record.options["concurrency"])
+    command = store.settings.scale_command
+    state, summary, output = "done", f"{shown} is meant to have {text.counted(n, 'worker')} now", ""
+    with journal.turn(entry) as (connection, held):
+        if not held.running:
+            return journal.repeated(connection, held)
+        if not changes.set_concurrency(connection, store.tables, record.target, n):
+            return journal.refuse(connection, held, f"{shown} no longer exists.")
+        moved = journal.advance(connection, held, done=1)
+        if not command:
+            return result(journal.end(connection, moved, state=state, summary=f"{summary}."))
+    failure, output = run_command(command, record.target, n, store.settings.secrets())
+    if failure:
+        state, summary = "partly", f"{summary}, but the scale_command {failure}"
+    with journal.turn(entry) as (connection, held):
+        ended = journal.end(connection, held, state=state, summary=f"{summary}.", output=output)
+    return result(ended, output=output)
+
+
+def _told(store: Store, journal: Journal, entry: audit.Entry, flag: PauseFlag) -> ActionResult:
+    """Copy the flag to Redis. Where that fails the action is done all the same: a claim asks PostgreSQL."""
+    keys = store.redis.keys
+    until = "" if flag.until is None else flag.until.isoformat()
+    try:
+        store.redis.run(
+            "set_pause",
+            [keys.paused_key(flag.queue), keys.wake],
+            [int(flag.paused), flag.epoch, until, WAKE_TOKENS],
+        )
+    except QueuemonError:
+        return result(entry, published=False, note=text.FLAG_UNTOLD)
+    return result(entry)

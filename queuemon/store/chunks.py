@@ -1,0 +1,146 @@
+"""Which jobs an action may take, found in chunks of ids by keyset; plans count them, bulk actions work through them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import ARRAY, Connection, Text, Uuid, and_, cast, func, literal, select, true
+from sqlalchemy.sql.elements import ColumnElement
+from sqlalchemy.sql.selectable import FromClause
+
+from queuemon.contract import DELETABLE, RETRYABLE, JobStatus
+from queuemon.model import ActionKind
+from queuemon.schema.tables import Tables
+
+#: The states from which each kind of bulk action takes a job.
+LEGAL: Mapping[ActionKind, tuple[JobStatus, ...]] = {
+    ActionKind.RETRY: tuple(s for s in JobStatus if s in RETRYABLE),
+    ActionKind.DELETE: tuple(s for s in JobStatus if s in DELETABLE),
+    ActionKind.CLEAR_FAILED: (JobStatus.FAILED,),
+    ActionKind.RUN_NOW: (JobStatus.WAITING,),
+}
+
+#: Chunks found by one read while a filter is worked through (of 2,000 ids: 0.15 s and 4 MB).
+PAGE_CHUNKS = 50
+
+
+def untouched(t: Tables, kind: ActionKind, cutoff: datetime) -> ColumnElement[bool]:
+    """Beside the state: nothing created after the cutoff, and nothing that reached its end after it.
+
+    So a job that was retried by someone else and failed once more since the plan was made is left alone: its new
+    failure is not the one the operator looked at. Run-now asks that the job is not due yet.
+    """
+    j = t.jobs
+    if kind is ActionKind.RUN_NOW:
+        return and_(j.c.created_at <= cutoff, j.c.run_at > func.now())
+    return and_(j.c.created_at <= cutoff, func.coalesce(j.c.finished_at, j.c.created_at) <= cutoff)
+
+
+def array_text(ids: Sequence[UUID]) -> str:
+    """PostgreSQL's text of an array of ids."""
+    return "{" + ",".join(map(str, ids)) + "}"
+
+
+def array_of(text: str) -> ColumnElement[Any]:
+    """Such a text as a bound uuid[]."""
+    return cast(literal(text, Text), ARRAY(Uuid))
+
+
+def among(t: Tables, ids: Sequence[UUID]) -> ColumnElement[bool]:
+    """The jobs with these ids."""
+    return t.jobs.c.id == func.any(array_of(array_text(ids)))
+
+
+def in_queue(t: Tables, queue: str) -> ColumnElement[bool]:
+    """The jobs of a queue."""
+    return t.jobs.c.queue == queue
+
+
+def sorted_ids(rows: FromClause) -> ColumnElement[Any]:
+    """The column "id" of rows as one array, in keyset order."""
+    return func.array_agg(rows.c.id, type_=ARRAY(Uuid)).aggregate_order_by(rows.c.id)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Chunk:
+    """The ids of one transaction, in keyset order."""
+
+    size: int
+    #: PostgreSQL's text of the array, carried from one statement to the next without being taken apart.
+    ids: str
+
+    @property
+    def first(self) -> UUID:
+        """The lowest id."""
+        return UUID(self.ids[1:37])
+
+    @property
+    def last(self) -> UUID:
+        """The highest id: the cursor once the chunk is done."""
+        return UUID(self.ids[-37:-1])
+
+
+def chunks_of(ids: Sequence[UUID], *, after: UUID | None, chunk_rows: int) -> list[Chunk]:
+    """A selection's ids beyond the cursor, in chunks."""
+    rest = sorted(i for i in ids if after is None or i > after)
+    parts = [rest[n : n + chunk_rows] for n in range(0, len(rest), chunk_rows)]
+    return [Chunk(size=len(part), ids=array_text(part)) for part in parts]
+
+
+def find_chunks(
+    connection: Connection,
+    t: Tables,
+    where: ColumnElement[bool],
+    states: Sequence[JobStatus],
+    *,
+    after: UUID | None,
+    chunk_rows: int,
+) -> list[Chunk]:
+    """The next chunks of jobs in these states that match beyond the cursor, up to 50 of them; empty at the end.
+
+    One branch per state, so that each can use the partial index of its state.
+    """
+    j = t.jobs
+    limit = chunk_rows * PAGE_CHUNKS
+    beyond = j.c.id > after if after is not None else true()
+    found = each_state(
+        [select(j.c.id).where(t.status_is(s), where, beyond).order_by(j.c.id).limit(limit) for s in states]
+    )
+    page = select(found.c.id).order_by(found.c.id).limit(limit).subquery()
+    number = (func.row_number().over(order_by=page.c.id) - 1) // chunk_rows
+    numbered = select(page.c.id, number.label("n")).subquery()
+    rows = connection.execute(
+        select(func.count(), cast(sorted_ids(numbered), Text)).group_by(numbered.c.n).order_by(numbered.c.n)
+    )
+    return [Chunk(size=size, ids=ids) for size, ids in rows]
+
+
+def each_state(branches: Sequence[Any]) -> FromClause:
+    """The rows of bounded selects, one per state, together."""
+    first, *others = (select(b.subquery()) for b in branches)
+    both: FromClause = (first.union_all(*others) if others else first).subquery()
+    return both
+
+
+@dataclass(frozen=True, kw_only=True)
+class Standing:
+    """How a job stands that an action leaves alone."""
+
+    status: JobStatus
+    #: Waiting, and due.
+    due: bool
+    #: Came to stand so after the cutoff.
+    later: bool
+
+
+def standings(connection: Connection, t: Tables, ids: Sequence[UUID], cutoff: datetime) -> dict[UUID, Standing]:
+    """How the jobs of these ids stand now; those that no longer exist are left out."""
+    j = t.jobs
+    rows = connection.execute(
+        select(j.c.id, j.c.status, j.c.run_at <= func.now(), j.c.updated_at > cutoff).where(among(t, ids))
+    )
+    return {i: Standing(status=t.status_of(word), due=due, later=later) for i, word, due, later in rows}
