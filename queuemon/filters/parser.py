@@ -19,14 +19,13 @@ from queuemon.filters.fields import (
     Op,
     operator_texts,
 )
+from queuemon.filters.scanner import Scanner
 from queuemon.filters.tree import And, Node, Search, Term, both, either, negated
 from queuemon.filters.values import EXPECTED, Token, nearest, refused, shown, typed
 
 #: Words that are not values and not search words unless quoted.
 KEYWORDS: Final = frozenset({"and", "or", "not", "in", "has"})
 
-_SPACE = re.compile(r"\s*")
-_KEYWORD = re.compile(r"(and|or|not)(?=[\s()'\"]|$)", re.IGNORECASE)
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*")
 _SYMBOL = re.compile(r":|\s*(==|=~|!~|<>|=>|=<|&&|\|\||!=|<=|>=|=|<|>|~)")
 _WORD_OPERATOR = re.compile(r"\s+(not\s+)?(in|has)(?=[\s()'\"]|$)", re.IGNORECASE)
@@ -47,7 +46,6 @@ _FOREIGN = {
     "||": "or",
     "|": "or",
 }
-_ESCAPES = {"n": "\n", "t": "\t", "r": "\r", "'": "'", '"': '"', "\\": "\\"}
 
 
 def parse(text: str) -> Node:
@@ -67,52 +65,51 @@ def parse(text: str) -> Node:
     return _Parser(text).whole()
 
 
-class _Parser:
+class _Parser(Scanner):
     """One pass over one text."""
 
     def __init__(self, text: str) -> None:
-        self.text = text
-        self.at = 0
+        super().__init__(text)
         self.terms = 0
         self.depth = 0
 
     # -- structure
 
     def whole(self) -> Node:
-        self._skip()
-        if self._end():
+        self.skip()
+        if self.end():
             return And(())
         node = self._or()
-        if not self._end():
+        if not self.end():
             raise refused('there is a ")" that nothing opened', self.at, expected="the end or another condition")
         return node
 
     def _or(self) -> Node:
         nodes = [self._and()]
-        while self._take_keyword("or"):
+        while self.take_keyword("or"):
             nodes.append(self._and())
         return either(*nodes)
 
     def _and(self) -> Node:
         nodes = [self._unary()]
         while True:
-            self._skip()
-            if self._end() or self.text[self.at] == ")" or self._keyword() == "or":
+            self.skip()
+            if self.end() or self.text[self.at] == ")" or self.keyword() == "or":
                 return both(*nodes)
-            self._take_keyword("and")
+            self.take_keyword("and")
             nodes.append(self._unary())
 
     def _unary(self) -> Node:
-        self._skip()
+        self.skip()
         start = self.at
-        if self._end():
+        if self.end():
             raise refused("a condition is missing", start, expected="a condition such as status:failed")
-        if self._take_keyword("not"):
+        if self.take_keyword("not"):
             self._deeper(start)
             node = negated(self._unary())
             self.depth -= 1
             return node
-        if word := self._keyword():
+        if word := self.keyword():
             raise refused(
                 f'"{word}" stands where a condition belongs', start, expected="a condition on each side of it"
             )
@@ -123,11 +120,11 @@ class _Parser:
     def _group(self, start: int) -> Node:
         self.at += 1
         self._deeper(start)
-        self._skip()
-        if not self._end() and self.text[self.at] == ")":
+        self.skip()
+        if not self.end() and self.text[self.at] == ")":
             raise refused("the parentheses are empty", start, expected="a condition between them")
         node = self._or()
-        if self._end():
+        if self.end():
             raise refused('a "(" is never closed', start, expected='a ")" after the condition')
         self.at += 1
         self.depth -= 1
@@ -160,7 +157,7 @@ class _Parser:
         listed = spelled is not None and self.text[spelled.end() :].lstrip().startswith("(")
         if spelled is not None and (field is not None or listed):
             return self._worded(field, name, path, spelled)
-        if field is not None and self._boundary():
+        if field is not None and self.boundary():
             raise refused(
                 f"{shown(self.text[start : self.at])} stands without a comparison",
                 start,
@@ -172,7 +169,7 @@ class _Parser:
     def _search(self, start: int) -> Node:
         self.at = start
         if self.text[start] in "'\"":
-            token = self._quoted()
+            token = self.quoted()
         else:
             bare = _BARE.match(self.text, start)
             if bare is None:
@@ -191,7 +188,7 @@ class _Parser:
             token = Token(word, False, start)
         if not token.text.strip():
             raise refused("the text to search for is empty", start, expected="a word, or a text in quotes")
-        self._separated()
+        self.separated()
         self._counted(start)
         return Search(token.text)
 
@@ -216,7 +213,7 @@ class _Parser:
         self._allowed(known, op, path, position, sign)
         self.at = m.end()
         token = self._value(known, f"after {sign}")
-        self._separated()
+        self.separated()
         self._counted(token.position)
         return Term(known.name, op, (typed(known, op, token),), path)
 
@@ -233,7 +230,7 @@ class _Parser:
         else:
             values = tuple(dict.fromkeys(typed(known, op, token) for token in self._list(known)))
             node = Term(known.name, op if len(values) > 1 else Op.EQ, values, path)
-        self._separated()
+        self.separated()
         return negated(node) if m[1] else node
 
     def _known(self, field: Field | None, name: re.Match[str]) -> Field:
@@ -256,9 +253,9 @@ class _Parser:
         raise refused(f"{what} cannot be compared with {sign}", position, expected=" ".join(allowed), next_step=hint)
 
     def _list(self, field: Field) -> list[Token]:
-        self._skip()
+        self.skip()
         start = self.at
-        if self._end() or self.text[start] != "(":
+        if self.end() or self.text[start] != "(":
             raise refused("a list is missing after in", start, expected=f"{field.name} in (a, b)")
         self.at += 1
         tokens = []
@@ -266,8 +263,8 @@ class _Parser:
             token = self._value(field, "in the list")
             self._counted(token.position)
             tokens.append(token)
-            self._skip()
-            if self._end():
+            self.skip()
+            if self.end():
                 raise refused("the list is never closed", start, expected='a ")" after the last value')
             char = self.text[self.at]
             if char not in ",)":
@@ -277,12 +274,12 @@ class _Parser:
                 return tokens
 
     def _value(self, field: Field, where: str) -> Token:
-        self._skip()
+        self.skip()
         start = self.at
-        if self._end() or self.text[start] in "),":
+        if self.end() or self.text[start] in "),":
             raise refused(f"a value is missing {where}", start, expected=EXPECTED[field.kind])
         if self.text[start] in "'\"":
-            return self._quoted()
+            return self.quoted()
         bare = _BARE.match(self.text, start)
         if bare is None:
             hint = f"write {field.name} in (a, b)" if self.text[start] == "(" else "put the value in quotes"
@@ -310,7 +307,7 @@ class _Parser:
             if len(path) == MAX_PATH:
                 raise refused("the path goes on", start, expected=f"at most {MAX_PATH} keys")
             if start < len(self.text) and self.text[start] in "'\"":
-                path.append(self._quoted().text)
+                path.append(self.quoted().text)
                 continue
             bare = _SEGMENT.match(self.text, start)
             if bare is None:
@@ -318,72 +315,6 @@ class _Parser:
             self.at = bare.end()
             path.append(int(bare[0]) if _INDEX.fullmatch(bare[0]) else bare[0])
         return tuple(path)
-
-    # -- characters
-
-    def _quoted(self) -> Token:
-        start = self.at
-        quote, text = self.text[start], self.text
-        made: list[str] = []
-        at = start + 1
-        while at < len(text) and text[at] != quote:
-            if text[at] != "\\" or at + 1 == len(text):
-                made.append(text[at])
-                at += 1
-            elif text[at + 1] in "uU":
-                char, at = self._code_point(at)
-                made.append(char)
-            else:
-                # An unknown escape keeps its backslash: `\%` reaches the pattern of `~` as it is.
-                made.append(_ESCAPES.get(text[at + 1], text[at : at + 2]))
-                at += 2
-        if at >= len(text):
-            raise refused(f"a {quote} is never closed", start, expected=f"another {quote} after the text")
-        self.at = at + 1
-        return Token("".join(made), True, start)
-
-    def _code_point(self, at: int) -> tuple[str, int]:
-        r"""The character of `\uXXXX` or `\UXXXXXXXX` and where it ends."""
-        length = 4 if self.text[at + 1] == "u" else 8
-        digits = self.text[at + 2 : at + 2 + length]
-        code = int(digits, 16) if re.fullmatch(rf"[0-9A-Fa-f]{{{length}}}", digits) else -1
-        if code <= 0 or 0xD800 <= code <= 0xDFFF or code > 0x10FFFF:
-            raise refused(
-                f"{shown(self.text[at : at + 2 + length])} is no character",
-                at,
-                expected=r"\u and four, or \U and eight hexadecimal digits, or \\ for a backslash",
-            )
-        return chr(code), at + 2 + length
-
-    def _skip(self) -> None:
-        match = _SPACE.match(self.text, self.at)
-        self.at = match.end() if match else self.at
-
-    def _end(self) -> bool:
-        return self.at >= len(self.text)
-
-    def _boundary(self) -> bool:
-        return self._end() or self.text[self.at].isspace() or self.text[self.at] in "()"
-
-    def _separated(self) -> None:
-        if self._boundary() and not self.text.startswith("(", self.at):
-            return
-        char = self.text[self.at]
-        hint = "write field in (a, b) for several values" if char == "," else "put the whole value in quotes"
-        raise refused(
-            f"{shown(char)} follows a condition directly", self.at, expected='a space, ")" or the end', next_step=hint
-        )
-
-    def _keyword(self) -> str | None:
-        match = _KEYWORD.match(self.text, self.at)
-        return match[1].lower() if match else None
-
-    def _take_keyword(self, word: str) -> bool:
-        self._skip()
-        if self._keyword() != word:
-            return False
-        self.at += len(word)
-        return True
 
     def _counted(self, position: int) -> None:
         self.terms += 1
