@@ -76,7 +76,8 @@ def fill(store: Store, total: int, *, queues: int = 5) -> float:
         connection.execute(
             text(
                 "INSERT INTO queuemon.job_counts SELECT queue,"
-                " CASE WHEN status IN ('waiting', 'active') THEN 'open' ELSE status END, count(*) FROM jobs GROUP BY 1, 2"
+                " CASE WHEN status IN ('waiting', 'active') THEN 'open' ELSE status END, count(*)"
+                " FROM jobs GROUP BY 1, 2"
             )
         )
         connection.execute(

@@ -120,7 +120,7 @@ class Workbench:
         from queuemon.store import jobs
 
         wanted = self._filter(where)
-        with self.store.postgres.begin(read_only=True) as connection:
+        with self.store.postgres.statement() as connection:
             return jobs.page(
                 connection,
                 self.store.tables,

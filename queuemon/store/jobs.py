@@ -9,11 +9,13 @@ import base64
 import binascii
 import json
 from collections.abc import Sequence
+from dataclasses import fields
 from datetime import datetime
+from functools import lru_cache
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, Text, Uuid, any_, cast, func, literal, select, tuple_
+from sqlalchemy import Connection, Select, Text, Uuid, any_, cast, func, literal, select, tuple_
 from sqlalchemy.engine import RowMapping
 from sqlalchemy.sql.elements import ColumnElement
 
@@ -44,27 +46,17 @@ def job_columns(t: Tables) -> list[ColumnElement[Any]]:
 
 def job_from(row: RowMapping, t: Tables) -> Job:
     """A row of `jobs` as a value; takes both shapes, with `payload` or with `preview`."""
+    values = dict(row)
     return Job(
-        id=row["id"],
-        queue=row["queue"],
-        status=t.status_of(row["status"]),
-        attempts=row["attempts"],
-        max_attempts=row["max_attempts"],
-        gen=row["gen"],
-        created_at=row["created_at"],
-        updated_at=row["updated_at"],
-        run_at=row["run_at"],
-        expires_at=row["expires_at"],
-        started_at=row["started_at"],
-        finished_at=row["finished_at"],
-        heartbeat_at=row["heartbeat_at"],
-        worker_id=row["worker_id"],
-        error_type=row["error_type"],
-        error_message=row["error_message"],
-        preview=row.get("preview") or "",
-        payload=row.get("payload"),
+        **{name: values[name] for name in _AS_THEY_ARE},
+        status=t.status_of(values["status"]),
+        preview=values.get("preview") or "",
+        payload=values.get("payload"),
     )
 
+
+#: Fields of a Job that are the row's.
+_AS_THEY_ARE = tuple(f.name for f in fields(Job) if f.name not in {"status", "preview", "payload"})
 
 #: What a page can be sorted by: word → column. The id is time-ordered, so "created" walks the primary key.
 SORTS = ("created", "finished", "run_at", "attempts")
@@ -94,9 +86,7 @@ def page(
     backwards = before is not None
     downwards = descending != backwards
     keys = _sort_keys(t, sort)
-    statement = select(*job_columns(t), *(k.label(f"key{n}") for n, k in enumerate(keys))).where(
-        conditions(where, t, now=None, lease_seconds=settings.lease_seconds)
-    )
+    statement = _listing(t, sort).where(conditions(where, t, now=None, lease_seconds=settings.lease_seconds))
     if sort == "finished":
         statement = statement.where(j.c.finished_at.is_not(None))
     cursor = before if backwards else after
@@ -120,8 +110,15 @@ def page(
         after=last if has_more_after else None,
         before=first if has_more_before else None,
         filter=str(where),
-        clock=numbers.clock(connection),
+        clock=rows[0]["clock"] if rows else numbers.clock(connection),
     )
+
+
+@lru_cache(maxsize=32)
+def _listing(t: Tables, sort: str) -> Select[Any]:
+    """What every page selects; kept, because building it costs as much as running it."""
+    keys = (k.label(f"key{n}") for n, k in enumerate(_sort_keys(t, sort)))
+    return select(*job_columns(t), *keys, func.now().label("clock"))
 
 
 def _sort_keys(t: Tables, sort: str) -> list[ColumnElement[Any]]:
