@@ -30,7 +30,7 @@ PRODUCER: Final = "producer"
 #: The background processes, as arguments of this Python. URLs travel in the environment: everybody reads `ps`.
 PROCESSES: Final[Mapping[str, tuple[str, ...]]] = {
     RELAY: ("-m", "queuemon", "relay"),
-    SUPERVISOR: ("-m", "queuemon", "supervisor", "--handlers", "queuemon.demo.workload:HANDLERS"),
+    SUPERVISOR: ("-m", "queuemon", "supervisor", "--handlers", "queuemon.demo.workload:HANDLERS", "--grace", "5"),
     PRODUCER: ("-m", "queuemon.demo.workload"),
 }
 #: What the processes read instead of any queuemon.toml of the user's.
