@@ -230,6 +230,7 @@ def print_plan(plan: Plan, keys: Keys) -> None:
         _print_group(title, group)
     _print_group("Left out", plan.excluded)
     if plan.sample:
+        say("")
         made = table(("Sample", {"no_wrap": True}), "Queue", "Status", ("Error", {"ratio": 1}))
         for job in plan.sample:
             made.add_row(
@@ -239,14 +240,16 @@ def print_plan(plan: Plan, keys: Keys) -> None:
                 cell(error_of(job) or "", limit=120),
             )
         out.print(made)
+    say("")
     if plan.effect:
-        say(clean(plan.effect, 1_000))
+        say(f"Effect: {clean(plan.effect, 1_000)}")
     for warning in plan.warnings:
         out.print(cell(f"! {warning}", limit=1_000, style="yellow"))
 
 
 def _print_group(title: str, group: tuple[Breakdown, ...]) -> None:
     if group:
+        say("")
         made = table(title, ("Jobs", {"justify": "right"}))
         for part in group:
             made.add_row(cell(part.label, limit=120), cell(f"{part.count:,}"))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from queuemon.runbooks.catalogue import Parameter, RunbookInfo, describe, folders, list_runbooks
 from queuemon.runbooks.run import RunResult, StepProgress, run
-from queuemon.runbooks.steps import act, failed_jobs, select, settled, verify_completed
+from queuemon.runbooks.steps import act, failed_jobs, plan, select, settled, verify_completed
 
 __all__ = [
     "Parameter",
@@ -20,6 +20,7 @@ __all__ = [
     "failed_jobs",
     "folders",
     "list_runbooks",
+    "plan",
     "run",
     "select",
     "settled",

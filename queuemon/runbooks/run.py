@@ -127,6 +127,7 @@ def _execute(
     from papermill.exceptions import PapermillExecutionError
 
     follow = _Follow(progress)
+    log = notebook.with_suffix(".log")
     try:
         papermill.execute_notebook(
             # Papermill fills in {braces} of paths.
@@ -136,7 +137,7 @@ def _execute(
             kernel_name="python3",
             language="python",
             progress_bar=False,
-            kernel_manager_class=_kernel(environment),
+            kernel_manager_class=_kernel(environment, log),
             store_widget_state=False,
             on_notebook_start=follow.start,
             on_cell_start=follow.cell_start,
@@ -144,10 +145,15 @@ def _execute(
             on_cell_error=follow.cell_error,
         )
     except PapermillExecutionError as error:
-        return follow.step, clean(_words(error.ename, error.evalue), ERROR_LIMIT)
-    except RuntimeError as error:  # the kernel died, or did not start
-        return follow.step, clean(f"the kernel ended: {error}", ERROR_LIMIT)
-    return "", ""
+        why = _words(error.ename, error.evalue)
+    except RuntimeError as error:  # the kernel died, or did not start: its last words say more
+        words = log.read_text("utf-8", "replace").strip() if log.exists() else ""
+        why = f"the kernel ended: {words[-500:] or error}"
+    else:
+        return "", ""
+    finally:
+        log.unlink(missing_ok=True)
+    return follow.step, clean(why, ERROR_LIMIT)
 
 
 def _words(kind: str, message: str) -> str:
@@ -197,8 +203,8 @@ class _Follow:
             self.progress(StepProgress(step=self.step, cell=self.cell, cells=self.cells, state=state, seconds=seconds))
 
 
-def _kernel(environment: Mapping[str, str]) -> type[AsyncKernelManager]:
-    """A kernel of this very interpreter, whatever kernels are registered, with the given environment."""
+def _kernel(environment: Mapping[str, str], log: Path) -> type[AsyncKernelManager]:
+    """A kernel of this very interpreter, whatever kernels are registered; what it says itself goes to `log`."""
     from jupyter_client.kernelspec import KernelSpec
     from jupyter_client.manager import AsyncKernelManager
 
@@ -212,7 +218,8 @@ def _kernel(environment: Mapping[str, str]) -> type[AsyncKernelManager]:
         kernel_spec = property(lambda self: spec)
 
         async def start_kernel(self, **options: Any) -> None:  # type: ignore[override]  # awaited by nbclient
-            await super().start_kernel(**{**options, "env": dict(environment)})
+            with log.open("wb") as output:
+                await super().start_kernel(**{**options, "env": dict(environment), "stdout": output, "stderr": output})
 
     return RunbookKernel
 

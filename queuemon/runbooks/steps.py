@@ -79,9 +79,14 @@ def select(wb: Workbench, where: JobFilter, *, limit: int) -> list[UUID]:
             return ids
 
 
-def act(wb: Workbench, plan: Plan, *, dry_run: bool, reason: str) -> ActionResult | None:
+def plan(wb: Workbench, kind: str, ids: Sequence[UUID]) -> Plan | None:
+    """What the action would do to the selected jobs; None when none is selected."""
+    return wb.plan(kind, list(ids)) if ids else None
+
+
+def act(wb: Workbench, plan: Plan | None, *, dry_run: bool, reason: str) -> ActionResult | None:
     """Apply a plan; a dry run, or a plan that touches nothing, returns None and says so."""
-    if plan.count == 0:
+    if plan is None or plan.count == 0:
         print("Nothing to do: the plan touches no job.")  # noqa: T201
         return None
     if dry_run:
