@@ -27,7 +27,7 @@ CHECKS = {
     "format": ["ruff", "format", "--check", "."],
     "style": ["ruff", "check", "."],
     "types": ["mypy"],
-    "imports": ["lint-imports"],
+    "imports": ["lint-imports", "--no-cache"],  # its cache overlooks new imports
     "notebooks": ["python", "-m", "tools.notebooks"],
 }
 
