@@ -1,3 +1,9 @@
 """The fixtures of all tests; they live in tests/support, one file per kind."""
 
-pytest_plugins = ["tests.support.browser", "tests.support.engine", "tests.support.proofs", "tests.support.stores"]
+pytest_plugins = [
+    "tests.support.actions",
+    "tests.support.browser",
+    "tests.support.engine",
+    "tests.support.proofs",
+    "tests.support.stores",
+]

@@ -19,9 +19,6 @@ _DONE: Final = {
     ActionKind.RUN_NOW: ("Made", " due now", "made due"),
 }
 
-#: Why a job of a selection was not touched that no longer exists.
-GONE: Final = "was deleted"
-
 #: Why a planned selection is smaller than it was.
 NO_LONGER_EXISTS: Final = "no longer exists"
 
@@ -77,7 +74,8 @@ def bulk_summary(
 ) -> str:
     """What a bulk action did: "Retried 45 of 50. 5 were skipped: 3 are running again, 2 were deleted." """
     verb, after, participle = _DONE[kind]
-    reasons = {**skipped, **({GONE: skipped.get(GONE, 0) + gone} if gone else {})}
+    already = kind in {ActionKind.DELETE, ActionKind.CLEAR_FAILED}
+    reasons = {**skipped, **({"was deleted already" if already else "was deleted": gone} if gone else {})}
     left = sum(reasons.values())
     if planned == 0 and not done:
         return "There was nothing to do."
