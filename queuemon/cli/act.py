@@ -224,7 +224,8 @@ def print_plan(plan: Plan, keys: Keys) -> None:
         of = f"of a selection of {len(plan.ids):,}" if plan.ids is not None else f"matching {plan.target}"
     else:
         what, of = f"{plan.kind.value} {keys.display(plan.target)}", ""
-    options = ", ".join(f"{name} {value}" for name, value in plan.options.items() if value is not None)
+    # The effect says when a pause ends.
+    options = ", ".join(f"{k} {v}" for k, v in plan.options.items() if v is not None and k != "until")
     out.print(cell(f"Plan: {' '.join(part for part in (what, of, options) if part)}", limit=1_000, style="bold"))
     for title, group in (("Queue", plan.by_queue), ("Error", plan.by_error), ("Age", plan.by_age)):
         _print_group(title, group)

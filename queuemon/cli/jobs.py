@@ -164,7 +164,8 @@ def _print_detail(detail: JobDetail, keys: Keys) -> None:
     if error := error_of(job):
         rows.append(("Error", cell(error, limit=1_000, style="red")))
     out.print(facts(rows))
-    out.print(cell("\nHistory", style="bold") if detail.attempts else cell("\nNo attempt yet.", style="dim"))
+    say("")
+    out.print(cell("History", style="bold") if detail.attempts else cell("No attempt yet.", style="dim"))
     for entry in detail.attempts:
         what = f"attempt {entry.attempt}" if entry.kind == "attempt" else entry.kind
         spent = f" after {duration(entry.duration_ms / 1000)}" if entry.duration_ms is not None else ""
@@ -176,7 +177,8 @@ def _print_detail(detail: JobDetail, keys: Keys) -> None:
         if entry.stack_trace:
             trace = clean(entry.stack_trace, 20_000, lines=True)
             say("\n".join(f"    {line}" for line in trace.splitlines()), limit=40_000)
-    out.print(cell("\nPayload", style="bold"))
+    say("")
+    out.print(cell("Payload", style="bold"))
     # ASCII JSON: whatever the payload holds, the terminal sees escapes.
     say(json.dumps(plain(job.payload), indent=2), limit=200_000)
 

@@ -91,4 +91,6 @@ def run(
 def _print_step(progress: StepProgress) -> None:
     if progress.state != "running":
         sign = "✓" if progress.state == "done" else "✗"
-        say(f"  {sign} {progress.cell}/{progress.cells} {clean(progress.step, 60)}  {progress.seconds:.1f} s")
+        say(f"{sign} {progress.cell}/{progress.cells} {clean(progress.step, 60)}  {progress.seconds:.1f} s")
+        if progress.said:
+            say("\n".join(f"    {line}" for line in progress.said.splitlines()), limit=10_000)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import getpass
 import json
+import logging
 import sys
 import time
 from collections.abc import Callable, Mapping
@@ -24,6 +25,11 @@ if TYPE_CHECKING:
 #: Longest error text kept in a result.
 ERROR_LIMIT = 2_000
 
+#: Longest text of a cell passed on as progress.
+SAID_LIMIT = 4_000
+
+_PARAMETERS = {"parameters", "injected-parameters"}
+
 
 @dataclass(frozen=True, kw_only=True)
 class StepProgress:
@@ -37,6 +43,8 @@ class StepProgress:
     #: "running", "done" or "failed".
     state: str
     seconds: float
+    #: What a cell that is done said, as text.
+    said: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,6 +134,8 @@ def _execute(
     import papermill
     from papermill.exceptions import PapermillExecutionError
 
+    # What papermill has to say is in the result; without a handler Python would print it.
+    logging.getLogger("papermill").addHandler(logging.NullHandler())
     follow = _Follow(progress)
     log = notebook.with_suffix(".log")
     try:
@@ -166,41 +176,56 @@ class _Follow:
 
     def __init__(self, progress: Callable[[StepProgress], None] | None) -> None:
         self.progress = progress
+        #: Index of a code cell → the heading it stands under; cells of parameters are not steps.
         self.headings: dict[int, str] = {}
-        self.step = ""
-        self.cell = 0
-        self.cells = 0
+        self.step = "start"
         self.began = time.monotonic()
 
     def start(self, notebook: Any) -> None:
-        """Learn which heading each cell stands under."""
+        """Learn which heading each code cell stands under."""
         heading = "start"
         for index, cell in enumerate(notebook.cells):
             if cell.cell_type == "markdown":
                 for line in cell.source.splitlines():
                     if line.startswith("## "):
                         heading = line[3:].strip()
-            tags = set(cell.metadata.get("tags", []))
-            self.headings[index] = "Parameters" if tags & {"parameters", "injected-parameters"} else heading
-        self.cells = sum(cell.cell_type == "code" for cell in notebook.cells)
-        self.step = "start"
+            elif not _PARAMETERS & set(cell.metadata.get("tags", [])):
+                self.headings[index] = heading
 
     def cell_start(self, cell: Any, cell_index: int) -> None:
-        if cell.cell_type == "code":
-            self.step, self.cell, self.began = self.headings.get(cell_index, ""), self.cell + 1, time.monotonic()
-            self._say("running")
+        """A cell begins."""
+        if cell_index in self.headings:
+            self.step, self.began = self.headings[cell_index], time.monotonic()
+            self._say(cell_index, "running")
 
     def cell_executed(self, cell: Any, cell_index: int, execute_reply: Any) -> None:
-        if execute_reply["content"]["status"] == "ok":
-            self._say("done")
+        """A cell ended, well or not."""
+        if cell_index in self.headings and execute_reply["content"]["status"] == "ok":
+            self._say(cell_index, "done", _said(cell))
 
     def cell_error(self, cell: Any, cell_index: int, execute_reply: Any) -> None:
-        self._say("failed")
+        """A cell ended with an error."""
+        self._say(cell_index, "failed")
 
-    def _say(self, state: str) -> None:
+    def _say(self, index: int, state: str, said: str = "") -> None:
         if self.progress is not None:
-            seconds = time.monotonic() - self.began
-            self.progress(StepProgress(step=self.step, cell=self.cell, cells=self.cells, state=state, seconds=seconds))
+            numbers = list(self.headings)
+            self.progress(
+                StepProgress(
+                    step=self.step,
+                    cell=numbers.index(index) + 1 if index in numbers else 0,
+                    cells=len(numbers),
+                    state=state,
+                    seconds=time.monotonic() - self.began,
+                    said=said,
+                )
+            )
+
+
+def _said(cell: Any) -> str:
+    """What a cell printed, and the text twin of what it showed."""
+    parts = [o.text if o.output_type == "stream" else o.get("data", {}).get("text/plain", "") for o in cell.outputs]
+    return clean("\n".join(part.strip() for part in parts if part.strip()), SAID_LIMIT, lines=True)
 
 
 def _kernel(environment: Mapping[str, str], log: Path) -> type[AsyncKernelManager]:

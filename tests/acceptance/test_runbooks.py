@@ -111,8 +111,10 @@ def test_a_dry_run_looks_and_plans_and_changes_nothing(failed: StackUrls, settin
     assert ended.returncode == 0, ended.stderr
     assert ended.stderr == ""
     assert_harmless(ended.stdout)
-    for step in ("Look", "Plan", "Act", "Verify"):
-        assert f" {step}  " in ended.stdout
+    for step in ("1/5 Look", "3/5 Plan", "4/5 Act", "5/5 Verify"):
+        assert f"✓ {step}  " in ended.stdout
+    assert "    Plan: retry 12 jobs" in ended.stdout
+    assert "    Dry run: nothing was changed." in ended.stdout
     assert counts(failed) == {"failed": 12}
     result, html, notebook = record_of(tmp_path)
     assert (result["state"], result["error"]) == ("done", "")
@@ -136,6 +138,8 @@ def test_a_run_retries_and_ends_well_when_all_have_completed(
         ended = queuemon("--wet", "-p", "reason=fixed by #812")
     assert ended.returncode == 0, ended.stderr
     assert counts(failed) == {"completed": 12}
+    assert "    Retried 12 jobs." in ended.stdout
+    assert "12 completed." in ended.stdout
     result, html, _ = record_of(tmp_path)
     assert result["state"] == "done"
     assert_inert(html)
@@ -225,3 +229,26 @@ def test_a_runbook_of_ones_own_runs_in_this_interpreter(failed: StackUrls, tmp_p
     printed = "".join(json.loads(result.read_text())["cells"][-1]["outputs"][0]["text"]).splitlines()
     assert printed == [sys.executable, ascii(odd)]
     assert_inert(result.with_suffix(".html").read_text())
+
+
+def test_a_kernel_that_dies_is_one_sentence_and_leaves_a_record(failed: StackUrls, tmp_path: Path) -> None:
+    (tmp_path / "runbooks").mkdir()
+    cells = [
+        {"cell_type": "code", "metadata": {"tags": ["parameters"]}, "source": ["n: int = 1  # any"], "outputs": []},
+        {"cell_type": "markdown", "metadata": {}, "source": ["## Look"]},
+        {"cell_type": "code", "metadata": {}, "source": ["import os\nos._exit(9)"], "outputs": []},
+    ]
+    for n, cell in enumerate(cells):
+        cell["id"] = f"c{n}"
+        if cell["cell_type"] == "code":
+            cell["execution_count"] = None
+    notebook = {"cells": cells, "metadata": {}, "nbformat": 4, "nbformat_minor": 5}
+    (tmp_path / "runbooks" / "die.ipynb").write_text(json.dumps(notebook))
+    command = [sys.executable, "-m", "queuemon", "runbook", "run", "die"]
+    ended = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    assert ended.returncode == 1
+    assert_one_sentence(ended.stderr)
+    assert "the kernel ended" in ended.stderr
+    (result,) = (tmp_path / "runs" / "die").glob("*.json")
+    assert json.loads(result.read_text())["step"] == "Look"
+    assert {p.suffix for p in result.parent.iterdir()} == {".json", ".html", ".ipynb"}
