@@ -102,10 +102,10 @@ class Incident:
             start = self.at(minute)
             stop = start + timedelta(seconds=seconds)
             verb = {
-                ActionKind.PAUSE: f"Paused queue:{EMAIL}.",
+                ActionKind.PAUSE: f"Paused queue:{EMAIL} until it is resumed.",
                 ActionKind.RESUME: f"Resumed queue:{EMAIL}.",
-                ActionKind.RETRY: f"Retried {n} of {n}.",
-                ActionKind.CLEAR_FAILED: f"Cleared {n} of {n}.",
+                ActionKind.RETRY: f"Retried {n} jobs.",
+                ActionKind.CLEAR_FAILED: f"Cleared {n} jobs.",
             }[kind]
             rows.append(
                 {
@@ -133,7 +133,10 @@ class Incident:
 def events(actions: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Rows of `action_events` for finished actions."""
     return [
-        {"action_id": a["id"], "at": at, "event": event, "actor": a["actor"], "detail": {"done": done}}
+        {"action_id": a["id"], "at": at, "event": event, "actor": a["actor"], "detail": detail}
         for a in actions
-        for event, at, done in (("started", a["started_at"], 0), ("finished", a["finished_at"], a["done"]))
+        for event, at, detail in (
+            ("started", a["started_at"], {"planned": a["planned"]}),
+            ("finished", a["finished_at"], {"done": a["done"], "state": "done", "published": True}),
+        )
     ]

@@ -44,7 +44,7 @@ FEW_ATTEMPTS: Final = 2
 #: Standing failures a quiet queue may keep.
 TOLERATED: Final = 4
 
-_REASON: Final = "demo scenario quiet"
+_REASON: Final = "demo scenario"
 
 
 class Stage:
@@ -97,15 +97,15 @@ class Stage:
             for queue, n in numbers.items():
                 changes.set_concurrency(connection, self.store.tables, queue, n)
 
-    def play(self, scenario: str) -> None:
-        """Tell the producer."""
+    def note(self, key: str, value: str) -> None:
+        """Keep a word in the database: the `surge` that the producer follows, the last `scenario` for `demo status`."""
         with self.store.postgres.begin() as connection:
-            demo.set_state(connection, "scenario", scenario)
+            demo.set_state(connection, key, value)
 
     def clear_failed(self, queue: str) -> None:
         """Make room: what stood failed before must not be mixed up with the scenario's failures."""
         if self.queue(queue).failed:
-            self.workbench.apply(self.workbench.plan("clear-failed", f"queue:{queue} status:failed"), reason="demo")
+            self.workbench.apply(self.workbench.plan("clear-failed", f"queue:{queue} status:failed"), reason=_REASON)
 
 
 # ------------------------------------------------------------------------------------------------------- scenarios
@@ -114,7 +114,7 @@ class Stage:
 def quiet(stage: Stage) -> str:
     """Everything green again: bugs fixed, queues resumed, workers and rates as usual, backlogs and failures gone."""
     wb = stage.workbench
-    stage.play("quiet")
+    stage.note("surge", "")
     for bug in deploys.BUGS:
         if deploys.live(stage.store, bug):
             deploys.heal(stage.store, bug)
@@ -144,7 +144,7 @@ def black_friday(stage: Stage) -> str:
     stage.enqueue(LOW, payloads.big_export, EXPORTS)
     hogs = BLACK_FRIDAY_WORKERS[LOW]
     stage.until(lambda: stage.queue(LOW).active >= hogs, f"{hogs} workers are busy with exports")
-    stage.play("black-friday")
+    stage.note("surge", "black-friday")
     while (missing := BACKLOG - stage.queue(EMAIL).waiting) > 0:
         stage.enqueue(EMAIL, payloads.black_friday, missing + 100)
     return (
@@ -242,7 +242,9 @@ def start(
     """
     scene = SCENARIOS[_known("scenario", name, SCENARIOS)]
     with _stage(directory, settings, say) as stage:
-        return scene(stage)
+        text = scene(stage)
+        stage.note("scenario", name)
+        return text
 
 
 def deploy(name: str, directory: Path | None = None, *, settings: Settings | None = None) -> str:

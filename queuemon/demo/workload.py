@@ -29,7 +29,7 @@ log = logging.getLogger(__name__)
 
 #: Arrivals are gathered for so long, so that a surge is inserted in batches.
 TICK_SECONDS: Final = 0.1
-#: How often the producer looks which scenario is on.
+#: How often the producer looks whether a surge is on.
 LOOK_SECONDS: Final = 1.0
 #: Arrivals missed while a store was away are dropped beyond this age.
 LATE_SECONDS: Final = 2.0
@@ -70,16 +70,16 @@ class Arrivals:
 def produce(store: Store, stop: threading.Event, *, rate: float = 1.0, seed: int = 7) -> None:
     """Enqueue into all queues until told to stop, at `rate` times the usual rates; waits for stores that are away."""
     rng, producer, backoff = Random(f"{seed}:live"), Producer(store), Backoff()
-    arrivals = Arrivals(_rates("quiet", rate), rng, time.monotonic())
-    scenario, look_at = "quiet", 0.0
+    arrivals = Arrivals(_rates("", rate), rng, time.monotonic())
+    surge, look_at = "", 0.0
     while not stop.is_set():
         now = time.monotonic()
         try:
             if now >= look_at:
-                scenario, look_at = _scenario(store), now + LOOK_SECONDS
-                arrivals.set_rates(_rates(scenario, rate), now)
+                surge, look_at = _surge(store), now + LOOK_SECONDS
+                arrivals.set_rates(_rates(surge, rate), now)
             for queue, n in arrivals.due(now).items():
-                make = payloads.black_friday if (scenario, queue) == ("black-friday", EMAIL) else payloads.MAKERS[queue]
+                make = payloads.black_friday if (surge, queue) == ("black-friday", EMAIL) else payloads.MAKERS[queue]
                 at = datetime.now(UTC)
                 producer.enqueue_many(queue, [make(rng, at) for _ in range(n)])
             backoff.reset()
@@ -89,18 +89,17 @@ def produce(store: Store, stop: threading.Event, *, rate: float = 1.0, seed: int
             stop.wait(backoff.next())
 
 
-#: Scenario → queue → jobs per second, where they differ from the usual.
-SURGES: Final[Mapping[str, Mapping[str, float]]] = {"black-friday": {EMAIL: 24.0}}
+#: Surge → queue → jobs per second, where they differ from the usual.
+SURGES: Final[Mapping[str, Mapping[str, float]]] = {"black-friday": {EMAIL: 27.0}}
 
 
-def _rates(scenario: str, factor: float) -> dict[str, float]:
-    surge = SURGES.get(scenario, {})
-    return {q.name: surge.get(q.name, q.rate * factor) for q in QUEUES}
+def _rates(surge: str, factor: float) -> dict[str, float]:
+    return {q.name: SURGES.get(surge, {}).get(q.name, q.rate * factor) for q in QUEUES}
 
 
-def _scenario(store: Store) -> str:
+def _surge(store: Store) -> str:
     with store.postgres.statement() as connection:
-        return str(demo.state(connection, "scenario") or "quiet")
+        return str(demo.state(connection, "surge") or "")
 
 
 # -------------------------------------------------------------------------------------------------------- handlers

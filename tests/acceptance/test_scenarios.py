@@ -14,7 +14,7 @@ from queuemon.contract import Health, JobStatus
 from queuemon.demo import deploys, lifecycle, scenarios
 from queuemon.demo.queues import ANALYTICS, EMAIL, HIGH, LOW, QUEUES
 from queuemon.errors import InvalidValue, NotAllowed
-from queuemon.model import QueueStats
+from queuemon.model import PostgresHalf, QueueStats, WorkerInfo
 from queuemon.workbench import Workbench
 from tests.support.stores import private_folder
 from tests.support.wait import wait_until
@@ -86,6 +86,7 @@ def test_the_process_list_shows_no_password(wb: Workbench, folder: Path) -> None
 def test_mrr_bug_fails_twelve_jobs_and_the_fix_lets_them_complete(wb: Workbench, folder: Path) -> None:
     text = scenarios.start("mrr-bug", folder)
     assert "mrr-fix" in text
+    assert lifecycle.status(folder).scenario == "mrr-bug"
     assert _failed(wb, ANALYTICS) == 12
     page = wb.jobs(f"queue:{ANALYTICS} status:failed", limit=50)
     ids = [job.id for job in page.jobs]
@@ -189,6 +190,33 @@ def test_unknown_names_are_answered_with_the_known_ones(wb: Workbench, folder: P
         scenarios.start("black-fridy", folder)
     with pytest.raises(InvalidValue, match="mrr-fix, template-fix"):
         scenarios.deploy("mrr", folder)
+
+
+def test_up_heals_processes_that_were_killed(folder: Path) -> None:
+    before = lifecycle.status(folder).processes
+    for pid in before.values():
+        psutil.Process(pid).kill()
+    wait_until(lambda: not lifecycle.status(folder).processes, message="all three are gone")
+    after = lifecycle.up(folder).processes
+    assert set(after) == set(lifecycle.PROCESSES)
+    assert not set(after.values()) & set(before.values())
+    with Workbench(lifecycle.settings_of(folder)) as wb:
+        wait_until(
+            lambda: all(q.workers >= q.queue.concurrency for q in wb.snapshot().queues),
+            timeout=wb.settings.lease_seconds + 30,
+            message="every queue has its workers again",
+        )
+        supervisor = psutil.Process(after["supervisor"])
+        wait_until(
+            lambda: {p.pid for p in supervisor.children()} <= {w.pid for w in _workers(wb)},
+            message="they are the new supervisor's",
+        )
+
+
+def _workers(wb: Workbench) -> list[WorkerInfo]:
+    half = wb.snapshot().postgres
+    assert isinstance(half, PostgresHalf)
+    return [w for w in half.workers if w.kind == "worker" and w.alive]
 
 
 def test_down_leaves_nothing_running(folder: Path) -> None:
