@@ -92,8 +92,8 @@ def running_lab(place: Place, command: Sequence[str], *, timeout: float) -> Iter
 
     def url() -> str:
         assert program.poll() is None, f"{' '.join(command)} ended: {log.read_text()}"
-        found = re.search(r"http://(?:127\.0\.0\.1|localhost):\d+/\S+", log.read_text())
-        return found[0] if found and _answers(found[0]) else ""
+        found = re.search(r"runs\. Open\s+(http://127\.0\.0\.1:\d+/\S+)", log.read_text())
+        return found[1] if found and _opens(found[1]) else ""
 
     try:
         yield wait_until(url, timeout=timeout, interval=0.1, message=f"{' '.join(command)} prints a URL that answers")
@@ -107,9 +107,10 @@ def running_lab(place: Place, command: Sequence[str], *, timeout: float) -> Iter
             raise AssertionError(f"{' '.join(command)} did not end on Ctrl-C: {log.read_text()}") from None
 
 
-def _answers(url: str) -> bool:
+def _opens(url: str) -> bool:
+    """Whether the page is there and asks for no password."""
     try:
         with urllib.request.urlopen(url, timeout=5) as response:
-            return bool(response.status == 200)
+            return bool(response.status == 200) and "/login" not in str(response.url)
     except OSError:
         return False
