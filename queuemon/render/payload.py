@@ -24,8 +24,8 @@ MASK: Final = "••••••"
 
 #: Keys whose values are not shown: they are named like credentials.
 _SECRET: Final = re.compile(
-    r"(^|[-_ ])pass$|passwor?d|passphrase|secret|token|api[-_ ]?key|authori[sz]ation|^auth$|cookie|credential|bearer|dsn$"
-    r"|(private|signing)[-_ ]?key|session[-_ ]?id|^pin$|^otp$|^cv[vc]|card[-_ ]?number|^ssn$|^iban$"
+    r"(^|[-_ ])pass$|passwor?d|passphrase|secret|token|api[-_ ]?key|authori[sz]ation|^auth$|cookie|credential|bearer"
+    r"|dsn$|(private|signing)[-_ ]?key|session[-_ ]?id|^pin$|^otp$|^cv[vc]|card[-_ ]?number|^ssn$|^iban$"
     r"|connection[-_ ]?string",
     re.IGNORECASE,
 )

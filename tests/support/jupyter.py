@@ -19,10 +19,14 @@ from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
+from jupyter_client.blocking import BlockingKernelClient
 from playwright.sync_api import Browser, Page, Route, sync_playwright
 from playwright.sync_api import TimeoutError as PlaywrightTimeout
 
 from tests.support.wait import wait_until
+
+#: So that kernels can import `tests.support`.
+REPOSITORY = Path(__file__).parents[2]
 
 CHROMIUM = "/usr/bin/chromium"
 FLAGS = [
@@ -50,6 +54,7 @@ class Server:
     url: str
     token: str
     root: Path
+    home: Path
     process: subprocess.Popen[bytes]
     log: Path
 
@@ -62,11 +67,40 @@ class Server:
         extra = "".join(f"&{k}={v}" for k, v in query.items())
         return f"{self.url}/voila/render/{notebook}?token={self.token}{extra}"
 
+    def run(self, code: str, *, seconds: float = 30.0) -> str:
+        """Run code in the one kernel that is alive, as a cell would; returns what it printed, fails with its errors."""
+        (kernel,) = self.get("/api/kernels")
+        found = self.home / "runtime" / f"kernel-{kernel['id']}.json"
+        client = BlockingKernelClient(connection_file=str(found))
+        client.load_connection_file()
+        client.start_channels()
+        printed: list[str] = []
+
+        def hear(message: dict[str, Any]) -> None:
+            if message["msg_type"] == "stream":
+                printed.append(message["content"]["text"])
+
+        try:
+            reply = client.execute_interactive(code, timeout=seconds, output_hook=hear, store_history=False)
+        finally:
+            client.stop_channels()
+        assert reply["content"]["status"] == "ok", reply["content"]
+        return "".join(printed)
+
+    def forget_kernels(self) -> None:
+        """End all kernels, so that the next notebook starts afresh."""
+        for kernel in self.get("/api/kernels"):
+            self._ask("DELETE", f"/api/kernels/{kernel['id']}").close()
+
     def get(self, path: str) -> Any:
         """A JSON answer of the server's REST interface."""
-        request = urllib.request.Request(f"{self.url}{path}", headers={"Authorization": f"token {self.token}"})
-        with urllib.request.urlopen(request, timeout=10) as answer:
+        with self._ask("GET", path) as answer:
             return json.load(answer)
+
+    def _ask(self, method: str, path: str) -> Any:
+        token = {"Authorization": f"token {self.token}"}
+        request = urllib.request.Request(f"{self.url}{path}", headers=token, method=method)
+        return urllib.request.urlopen(request, timeout=10)
 
 
 def _environment(home: Path, extra: Mapping[str, str]) -> dict[str, str]:
@@ -81,7 +115,7 @@ def _environment(home: Path, extra: Mapping[str, str]) -> dict[str, str]:
         "JUPYTERLAB_SETTINGS_DIR": str(home / "settings"),
         "JUPYTERLAB_WORKSPACES_DIR": str(home / "workspaces"),
         "IPYTHONDIR": str(home / "ipython"),
-        "PYTHONDONTWRITEBYTECODE": "",
+        "PYTHONPATH": str(REPOSITORY),
         **extra,
     }
 
@@ -116,7 +150,7 @@ def running(
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
-    server = Server(url=f"http://127.0.0.1:{port}", token=token, root=root, process=process, log=log)
+    server = Server(url=f"http://127.0.0.1:{port}", token=token, root=root, home=home, process=process, log=log)
 
     def answers() -> bool:
         assert process.poll() is None, f"the server ended:\n{log.read_text()[-3000:]}"
@@ -161,9 +195,17 @@ def lab(root: Path, home: Path, *, theme: str = "JupyterLab Light", env: Mapping
     return running(command, root=root, home=home, ready="/api/status", env=env)
 
 
-def voila(root: Path, home: Path, *, theme: str = "light", env: Mapping[str, str] | None = None) -> Any:
+def voila(
+    root: Path,
+    home: Path,
+    *,
+    theme: str = "light",
+    template: str = "lab",
+    env: Mapping[str, str] | None = None,
+) -> Any:
     """A Voilà on `root`; a context manager that yields a `Server`."""
-    command = ["voila", "--no-browser", "--Voila.ip=127.0.0.1", "--token", f"--theme={theme}", str(root)]
+    command = ["voila", "--no-browser", "--Voila.ip=127.0.0.1", "--token", f"--theme={theme}"]
+    command += [f"--template={template}", str(root)]
     return running(command, root=root, home=home, ready="/", env=env)
 
 

@@ -1,0 +1,359 @@
+"""How the dashboard behaves in a real Chromium, in JupyterLab and Voilà, over made-up values."""
+
+from __future__ import annotations
+
+import json
+import re
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import pytest
+from playwright.sync_api import Page, expect
+
+from tests.support import jupyter
+from tests.support.jupyter import REPOSITORY, Server, Watched
+from tests.support.wait import wait_until
+
+SETUP = """
+from tests.support import fake_workbench as fake
+import queuemon
+wb = fake.FakeWorkbench()
+"""
+
+MRR = "queue:analytics:daily-aggregate"
+
+
+def notebook(folder: Path, *cells: str) -> str:
+    """A notebook of code cells; returns its name."""
+    name = "dashboard.ipynb"
+    kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
+    made = nbformat.v4.new_notebook(metadata=kernel, cells=[nbformat.v4.new_code_cell(c) for c in cells])
+    nbformat.write(made, folder / name)
+    return name
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A JupyterLab for all tests of this file."""
+    folder = tmp_path_factory.mktemp("lab")
+    with jupyter.lab(folder, tmp_path_factory.mktemp("home")) as server:
+        yield server
+
+
+@pytest.fixture
+def dashboard(lab: Server, open_page: Callable[..., Watched]) -> Iterator[Callable[..., Watched]]:
+    """Opens a notebook that shows the dashboard of a fake Workbench; `setup` may change the values first."""
+
+    def open_one(setup: str = "", **arguments: Any) -> Watched:
+        name = notebook(lab.root, SETUP + setup, "queuemon.show(wb)")
+        watched = open_page(**arguments)
+        watched.page.goto(lab.lab_url(name))
+        jupyter.run_all(watched.page)
+        watched.page.wait_for_selector("[data-qm=dashboard] [data-queue]", timeout=60_000)
+        return watched
+
+    yield open_one
+    lab.forget_kernels()
+
+
+def cell(page: Page, queue: str, name: str) -> str:
+    """A number of the queue table as it is printed."""
+    return page.locator(f"[data-queue='{queue}'] [data-cell={name}]").inner_text()
+
+
+def refreshed(page: Page, lab: Server) -> None:
+    """Wait for two more refreshes."""
+    before = int(lab.run("print(wb.snapshots)"))
+    wait_until(lambda: int(lab.run("print(wb.snapshots)")) >= before + 2, timeout=20, interval=0.3)
+    page.wait_for_timeout(200)
+
+
+def test_the_five_queues_show_their_six_columns_and_the_numbers_move(dashboard: Any, lab: Server) -> None:
+    watched = dashboard()
+    page: Page = watched.page
+    head = page.locator(".qm-queue-table thead th").all_inner_texts()
+    assert head == ["Queue Name", "Active Jobs", "Waiting", "Completed (last hour)", "Failed", "Actions"]
+    assert page.locator("[data-queue]").count() == 5
+    assert page.locator("[data-queue='email-sending'] code").inner_text() == "queue:email-sending"
+    assert cell(page, "email-sending", "waiting") == "5,000"
+    for queue, word in (
+        ("email-sending:high", "healthy"),
+        ("warmup:process", "warning"),
+        ("email-sending", "critical"),
+    ):
+        row = page.locator(f"[data-queue='{queue}']")
+        expect(row).to_have_attribute("data-health", word)
+        expect(row.locator(".qm-chip").first).to_have_text(word)
+        expect(row.locator(".qm-chip .mdi").first).to_be_visible()
+    expect(page.get_by_text("embedded demo — nothing configured")).to_be_visible()
+    page.get_by_label("Refresh every").select_option("1")
+    before = cell(page, "email-sending", "done")
+    wait_until(lambda: cell(page, "email-sending", "done") != before, timeout=15, message="the numbers move")
+    assert watched.outside == []
+    assert watched.errors == []
+
+
+def test_a_refresh_takes_nothing_away_from_the_person(dashboard: Any, lab: Server) -> None:
+    page: Page = dashboard().page
+    page.get_by_label("Refresh every").select_option("1")
+    page.get_by_role("button", name="Waiting").click()
+    order = page.locator("[data-queue]").evaluate_all("rows => rows.map(r => r.dataset.queue)")
+    assert order[0] == "email-sending"
+    page.get_by_label(f"View details of {MRR}").click()
+    page.locator("[data-tab=failed]").click()
+    expect(page.locator("tr.qm-job")).to_have_count(12)
+    jobs = page.locator("tr.qm-job").evaluate_all("rows => rows.map(r => r.dataset.job)")
+    page.locator("tr.qm-job input").nth(1).check()
+    page.locator("tr.qm-job input").nth(3).check()
+    box = page.get_by_label("Filter the jobs")
+    box.fill("error:Divi")
+    box.press("End")
+    page.locator("tr.qm-job").first.evaluate("row => { row.dataset.mark = 'same'; }")
+    scroll = page.evaluate("document.querySelector('.jp-WindowedPanel-outer').scrollTop")
+
+    refreshed(page, lab)
+
+    assert page.locator("[data-queue]").evaluate_all("rows => rows.map(r => r.dataset.queue)") == order
+    assert box.input_value() == "error:Divi"
+    assert page.evaluate("document.activeElement.getAttribute('aria-label')") == "Filter the jobs"
+    assert page.locator("tr.qm-job").evaluate_all("rows => rows.map(r => r.dataset.job)") == jobs
+    assert page.locator("tr.qm-job input:checked").count() == 2
+    assert page.locator("tr.qm-job").first.get_attribute("data-mark") == "same"
+    assert page.evaluate("document.querySelector('.jp-WindowedPanel-outer').scrollTop") == scroll
+
+    page.get_by_label(f"Open job {jobs[0]}").click()
+    page.get_by_role("button", name="Delete Job").click()
+    page.get_by_label("Reason").fill("half a sen")
+    page.get_by_label("Typed count").fill("1")
+    refreshed(page, lab)
+    assert page.get_by_label("Reason").input_value() == "half a sen"
+    assert page.get_by_label("Typed count").input_value() == "1"
+    assert page.evaluate("document.activeElement.getAttribute('aria-label')") == "Typed count"
+
+
+def test_from_a_queue_to_a_job_to_its_retry(dashboard: Any, lab: Server) -> None:
+    watched = dashboard()
+    page: Page = watched.page
+    page.get_by_label(f"View details of {MRR}").click()
+    page.wait_for_selector(".qm-charts .js-plotly-plot .main-svg", timeout=30_000)
+    page.locator("[data-tab=failed]").click()
+    expect(page.locator("tr.qm-job")).to_have_count(12)
+    page.locator("tr.qm-job").first.click()
+    job = page.get_by_role("dialog", name="Job details")
+    expect(job).to_contain_text("Division by zero in MRR calculation")
+    expect(job).to_contain_text("monthly_recurring_revenue")
+    expect(job.get_by_role("tree")).to_contain_text("customer_segment")
+    expect(job).not_to_contain_text("canary-4711")
+    job.get_by_role("button", name="Collapse filters").click()
+    expect(job.get_by_role("tree")).not_to_contain_text("min_seats")
+    job.get_by_role("button", name="Retry Job").click()
+    page.locator("[data-qm=confirm]").get_by_label("Reason").fill("fixed by #812")
+    page.locator("[data-qm=confirm-button]").click()
+    expect(page.locator(".v-snackbar__content")).to_contain_text("Retry: 1 of 1.")
+    expect(page.locator("[data-qm=job-status]")).to_have_text("waiting")
+    expect(job.get_by_role("button", name="Retry Job")).to_be_disabled()
+    page.keyboard.press("Escape")
+    expect(job).to_be_hidden()
+    expect(page.locator("tr.qm-job")).to_have_count(11)
+    expect(page.locator("[data-action=retry]")).to_contain_text("fixed by #812")
+    assert json.loads(lab.run("import json; print(json.dumps([r for _, r in wb.applied]))")) == ["fixed by #812"]
+    assert watched.errors == []
+
+
+def test_what_destroys_asks_for_the_count_and_a_reason(dashboard: Any) -> None:
+    page: Page = dashboard().page
+    page.get_by_label(f"Clear failed of {MRR}").click()
+    confirm = page.locator("[data-qm=confirm]")
+    expect(confirm.locator("[data-qm=plan-title]")).to_have_text("Clear 12 jobs that stand failed?")
+    button = page.locator("[data-qm=confirm-button]")
+    expect(button).to_be_disabled()
+    confirm.get_by_label("Reason").fill("superseded")
+    expect(button).to_be_disabled()
+    confirm.get_by_label("Typed count").fill("11")
+    expect(button).to_be_disabled()
+    confirm.get_by_label("Typed count").fill("12")
+    expect(button).to_be_enabled()
+    page.keyboard.press("Escape")
+    expect(confirm).to_be_hidden()
+    assert cell(page, "analytics:daily-aggregate", "failed") == "12"
+
+
+def test_pause_priority_and_workers_go_through_their_plan(dashboard: Any, lab: Server) -> None:
+    page: Page = dashboard().page
+    low, button = "queue:email-sending:low", page.locator("[data-qm=confirm-button]")
+    page.get_by_label(f"Pause {low}").click()
+    expect(page.locator("[data-qm=plan-title]")).to_have_text(f"Pause {low}?")
+    page.get_by_label("Reason").fill("Black Friday")
+    button.click()
+    expect(page.locator("[data-queue='email-sending:low']")).to_have_attribute("data-paused", "true")
+    expect(page.get_by_label(f"Resume {low}")).to_be_visible()
+
+    page.get_by_label("Workers of queue:email-sending", exact=True).click()
+    page.get_by_label("Worker processes").fill("16")
+    page.get_by_role("button", name="Review").click()
+    expect(page.locator("[data-qm=plan-title]")).to_have_text("Scale queue:email-sending to 16 workers?")
+    button.click()
+    expect(page.locator("[data-queue='email-sending']")).to_contain_text("8/16")
+
+    page.get_by_label("Priority of queue:email-sending", exact=True).click()
+    page.get_by_role("radio", name="High", exact=True).check()
+    page.get_by_role("button", name="Review").click()
+    button.click()
+    expect(page.locator("[data-queue='email-sending'] .qm-tags")).to_contain_text("high")
+    kinds = lab.run("print([p.kind.value for p, _ in wb.applied])").strip()
+    assert kinds == "['pause', 'scale', 'prioritise']"
+
+
+def test_a_click_is_answered_while_a_cell_runs(dashboard: Any, lab: Server) -> None:
+    page: Page = dashboard().page
+    page.wait_for_timeout(1_000)  # JupyterLab asks for its subshell when the first widget opens
+    page.evaluate("document.querySelector('.jp-Notebook').scrollTop = 0")
+    lab.run("import threading; busy = threading.Event()")
+    running = threading.Thread(target=lambda: lab.run("busy.wait(20)", seconds=40))
+    running.start()
+    try:
+        wait_until(lambda: lab.get("/api/kernels")[0]["execution_state"] == "busy", message="the kernel is busy")
+        page.get_by_label("Pause queue:email-sending:low").click()
+        expect(page.locator("[data-qm=plan-title]")).to_have_text("Pause queue:email-sending:low?", timeout=6_000)
+        assert running.is_alive()
+    finally:
+        page.locator("[data-qm=confirm]").get_by_role("button", name="Cancel").click()
+        running.join(40)
+
+
+def test_a_store_that_is_away_greys_the_values_and_says_why(dashboard: Any, lab: Server) -> None:
+    watched = dashboard()
+    page: Page = watched.page
+    page.get_by_label("Refresh every").select_option("1")
+    lab.run(
+        "from queuemon.model import HalfError; wb.postgres_error = HalfError(message='PostgreSQL is away.', kind='X')"
+    )
+    expect(page.get_by_text("PostgreSQL is away.")).to_be_visible(timeout=10_000)
+    expect(page.locator(".qm-queues")).to_have_class(re.compile("qm-stale"))
+    assert cell(page, "email-sending", "waiting") == "5,000"
+    expect(page.locator("[data-qm=age]")).to_have_class(re.compile("qm-amber"), timeout=10_000)
+    lab.run("wb.postgres_error = None; wb.redis_error = HalfError(message='Redis is away.', kind='X')")
+    expect(page.get_by_text("Redis is away.")).to_be_visible(timeout=10_000)
+    expect(page.locator(".qm-queues")).not_to_have_class(re.compile("qm-stale"))
+    expect(page.locator("[data-qm=age]")).not_to_have_class(re.compile("qm-amber"))
+    lab.run("wb.redis_error = None")
+    expect(page.get_by_text("Redis is away.")).to_be_hidden(timeout=10_000)
+
+
+def test_an_error_in_a_callback_appears_and_can_be_dismissed(dashboard: Any, lab: Server) -> None:
+    page: Page = dashboard().page
+    lab.run("def broken(*a, **k): raise RuntimeError('<b>kaputt</b>')\nwb.plan = broken")
+    page.get_by_label("Pause queue:email-sending:low").click()
+    problem = page.locator(".qm-problem")
+    expect(problem).to_contain_text("RuntimeError: <b>kaputt</b>")
+    problem.get_by_label("Dismiss the error").click()
+    expect(problem).to_be_hidden()
+
+
+def test_read_only_disables_every_action_and_says_why(dashboard: Any) -> None:
+    page: Page = dashboard("wb.read_only_reason = 'the role may only read'\n").page
+    expect(page.locator(".qm-strip").get_by_text("read-only")).to_be_visible(timeout=10_000)
+    for name in ("Pause", "Retry failed of", "Clear failed of", "Priority of", "Workers of"):
+        button = page.get_by_label(f"{name} {MRR}")
+        expect(button).to_be_disabled()
+        assert "the role may only read" in (button.get_attribute("title") or "")
+    page.get_by_label(f"View details of {MRR}").click()
+    page.locator("tr.qm-job").first.click()
+    expect(page.get_by_role("button", name="Retry Job")).to_be_disabled()
+
+
+def test_running_the_cell_again_stops_the_old_dashboard(dashboard: Any, lab: Server) -> None:
+    page: Page = dashboard().page
+    for _ in range(2):
+        page.click(".lm-MenuBar-itemLabel:text-is('Run')")
+        page.click(".lm-Menu-itemLabel:text-is('Run All Cells')")
+        page.wait_for_selector("[data-qm=dashboard] [data-queue]", timeout=30_000)
+    code = "import threading; print(sum(t.name == 'queuemon-poller' for t in threading.enumerate()))"
+    wait_until(lambda: int(lab.run(code)) == 1, message="one poller is left")
+
+
+def test_the_keys_of_a_person_in_the_dashboard_do_not_reach_the_notebook(dashboard: Any) -> None:
+    page: Page = dashboard().page
+    cells = page.locator(".jp-Cell").count()
+    page.get_by_label("Refresh now").focus()
+    for key in ("d", "d", "a", "b", "x"):
+        page.keyboard.press(key)
+    page.wait_for_timeout(300)
+    assert page.locator(".jp-Cell").count() == cells
+    page.get_by_label(f"View details of {MRR}").focus()
+    page.keyboard.press("Enter")
+    expect(page.locator(".qm-details")).to_be_visible()
+
+
+HOSTILE = """
+name = "<img/src=x/onerror=window.pwned=1>{{constructor.constructor(`window.pwned=2`)()}}"
+wb.queue_stats[name] = fake.stats(name, failed=1, waiting=1)
+bad = "<script>window.pwned=3</script>$\\\\href{javascript:window.pwned=4}{x}$\\u202e"
+wb.jobs_of[name] = [fake.job(name, error_type=bad, error_message=bad, preview=bad, payload={bad: [bad]}, worker_id=bad)]
+"""
+
+
+def test_hostile_text_stays_text_everywhere(dashboard: Any) -> None:
+    watched = dashboard(HOSTILE)
+    page: Page = watched.page
+    row = page.locator("[data-queue^='<img']")
+    expect(row.locator("code")).to_contain_text("{{constructor.constructor(")
+    row.get_by_role("button", name=re.compile("^View details")).click()
+    page.locator("tr.qm-job").first.click()
+    expect(page.get_by_role("dialog", name="Job details")).to_contain_text("<script>window.pwned=3</script>")
+    page.get_by_role("button", name="Delete Job").click()
+    expect(page.locator("[data-qm=confirm]")).to_contain_text("<script>window.pwned=3</script>")
+    page.wait_for_timeout(300)
+    assert page.evaluate("window.pwned") is None
+    assert page.locator("[data-qm=dashboard] img, .v-overlay-container img, [data-qm=dashboard] script").count() == 0
+
+
+@pytest.mark.parametrize(("width", "height"), [(1400, 900), (900, 700)])
+def test_nothing_spills_over_at_either_size(dashboard: Any, width: int, height: int) -> None:
+    page: Page = dashboard(width=width, height=height).page
+    page.get_by_label(f"View details of {MRR}").click()
+    page.wait_for_selector("tr.qm-job")
+    page.wait_for_selector(".qm-charts .main-svg", timeout=30_000)
+    page.wait_for_timeout(500)
+    wide = page.evaluate(
+        """() => { const q = document.querySelector('[data-qm=dashboard]');
+        const edge = q.getBoundingClientRect().right + 1;
+        return [...q.querySelectorAll('button, code, span, td, .main-svg')]
+          .filter(e => e.offsetParent && e.getBoundingClientRect().right > edge && !e.closest('.qm-cut, .qm-hidden'))
+          .map(e => e.outerHTML.slice(0, 120)); }"""
+    )
+    assert wide == []
+    page.locator("tr.qm-job").first.click()
+    dialog = page.get_by_role("dialog", name="Job details")
+    expect(dialog).to_be_visible()
+    box = dialog.bounding_box()
+    assert box is not None
+    assert box["x"] >= 0
+    assert box["x"] + box["width"] <= width
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_voila_shows_the_same_page_without_code_and_without_the_internet(
+    tmp_path: Path, open_page: Callable[..., Watched], theme: str
+) -> None:
+    folder = tmp_path / "work"
+    folder.mkdir()
+    name = notebook(folder, SETUP, "queuemon.show(wb)")
+    env = {"JUPYTER_PATH": str(REPOSITORY / "queuemon" / "views" / "jupyter")}
+    with jupyter.voila(folder, tmp_path / "home", theme=theme, template="queuemon", env=env) as server:
+        watched = open_page()
+        page = watched.page
+        page.goto(server.voila_url(name))
+        page.wait_for_selector("[data-qm=dashboard] [data-queue]", timeout=60_000)
+        assert page.locator(".jp-InputArea").count() == 0
+        ground = page.evaluate("getComputedStyle(document.querySelector('[data-qm=dashboard]')).backgroundColor")
+        assert ground == {"light": "rgb(255, 255, 255)", "dark": "rgb(22, 27, 34)"}[theme]
+        page.get_by_label(f"View details of {MRR}").click()
+        page.wait_for_selector(".qm-charts .main-svg", timeout=30_000)
+        page.locator("tr.qm-job").first.click()
+        expect(page.get_by_role("dialog", name="Job details")).to_contain_text("Division by zero")
+        assert watched.outside == []
+        assert watched.errors == []
