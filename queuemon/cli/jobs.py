@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from queuemon.cli.options import NOTHING, Filter, Json, opened
+from queuemon.cli.options import NOTHING, Filter, Json, filter_text, opened
 from queuemon.cli.terminal import cell, console, facts, plain, print_json, say, table
 from queuemon.errors import ConfigError, FilterError
 from queuemon.model import Attempt, Job, JobDetail, JobPage
@@ -25,7 +25,7 @@ def parsed(words: list[str] | None) -> JobFilter:
     """A filter from the words of the command line; its error carries the text, for the caret under it."""
     from queuemon.filters import JobFilter, pointer
 
-    text = " ".join(words or ())
+    text = filter_text(words)
     try:
         return JobFilter.parse(text)
     except FilterError as error:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,6 +44,21 @@ def profile_of(ctx: typer.Context) -> str | None:
     """The profile named with --profile."""
     session = ctx.find_object(Session)
     return session.profile if session else None
+
+
+def filter_text(words: Sequence[str] | None) -> str:
+    """The filter that a shell has cut into words: a value that it freed from its quotes gets them back."""
+    from queuemon.filters import quote
+
+    def whole(word: str) -> str:
+        found = _FREED.fullmatch(word) if len(words or ()) > 1 else None
+        return f"{found[1]}{quote(found[2])}" if found else word
+
+    return " ".join(whole(word) for word in words or ())
+
+
+#: `error:division by zero`, as one word of a command line that has several.
+_FREED = re.compile(r"""([A-Za-z_][\w.]*(?::|!=|<=|>=|=|<|>|~))([^'"()]*\s[^'"()]*)""")
 
 
 @contextmanager

@@ -59,6 +59,8 @@ def table(*columns: str | tuple[str, Mapping[str, Any]]) -> Table:
     for column in columns:
         name, options = (column, {}) if isinstance(column, str) else column
         made.add_column(Text(name), **options)
+        # Only a table that fills its width gives such a column what the others leave.
+        made.expand = made.expand or "ratio" in options
     return made
 
 

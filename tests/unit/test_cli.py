@@ -448,3 +448,30 @@ def test_the_exit_code_says_how_much_was_done(state: str, done: int, skipped: in
         summary="",
     )
     assert action_code(result) == code
+
+
+@pytest.mark.parametrize(
+    ("words", "filter_"),
+    [
+        (["status:failed", "error:division by zero"], 'status:failed error:"division by zero"'),
+        (["status:failed", "payload.name=Jo Ann"], 'status:failed payload.name="Jo Ann"'),
+        (["status:failed", "error:'two words'"], "status:failed error:'two words'"),
+        (["status:failed error:x and attempts>2"], "status:failed error:x and attempts>2"),
+        (["not", "(queue:a", "or", "queue:b)"], "not (queue:a or queue:b)"),
+        ([], ""),
+    ],
+)
+def test_values_that_the_shell_freed_from_their_quotes_get_them_back(words: list[str], filter_: str) -> None:
+    from queuemon.cli.options import filter_text
+    from queuemon.filters import JobFilter
+
+    assert str(JobFilter.parse(filter_text(words))) == str(JobFilter.parse(filter_))
+
+
+def test_a_long_error_never_costs_the_id_its_place(capsys: pytest.CaptureFixture[str]) -> None:
+    from queuemon.cli.terminal import cell, console, table
+
+    made = table(("ID", {"no_wrap": True}), ("Error", {"ratio": 1, "no_wrap": True}))
+    made.add_row(cell("01a20f40-6675-73d4-804f-913a4406c0f9"), cell("x" * 199))
+    console().print(made)
+    assert "01a20f40-6675-73d4-804f-913a4406c0f9" in capsys.readouterr().out
