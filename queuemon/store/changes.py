@@ -34,6 +34,7 @@ from queuemon.contract import EXPIRY, JobStatus, Priority
 from queuemon.model import ActionKind
 from queuemon.schema.tables import Tables
 from queuemon.store.chunks import LEGAL, Chunk, array_of, sorted_ids, untouched
+from queuemon.store.fence import fenced
 from queuemon.store.pauses import PauseFlag
 
 #: With more rows than this a transaction is counted by statement (the counters' triggers know both ways).
@@ -77,20 +78,20 @@ def change_chunk(
     if chunk.size > BULK_ROWS:
         count_by_statement(connection)
     j = t.jobs
+    deletes = kind in {ActionKind.DELETE, ActionKind.CLEAR_FAILED}
     picked = select(func.unnest(array_of(chunk.ids)).label("id")).cte("picked")
-    # A retried job keeps its payload, so the copy of its row goes without.
-    copied = [c.label(c.key) for c in j.c if kind is not ActionKind.RETRY or c.key != "payload"]
+    # A deleted row is copied whole, of a retried one what the retry overwrites.
+    copied = [c.label(c.key) for c in j.c if c.key == "id" or deletes or c.key in _values(t, kind)]
     locked = (
         select(*copied)
         .join_from(j, picked, j.c.id == picked.c.id)
-        .where(t.status_is(*LEGAL[kind]), untouched(t, kind, cutoff), true() if also is None else also)
+        .where(fenced(t.status_is(*LEGAL[kind]), untouched(t, kind, cutoff), true() if also is None else also))
         .order_by(j.c.id)
         .with_for_update(of=j)
         .cte("locked")
     )
-    here = and_(j.c.id == locked.c.id, t.status_is(*LEGAL[kind]))
+    here = and_(j.c.id == locked.c.id, fenced(t.status_is(*LEGAL[kind])))
     seen = [j.c.id.label("id"), j.c.queue.label("queue"), j.c.gen.label("gen")]
-    deletes = kind in {ActionKind.DELETE, ActionKind.CLEAR_FAILED}
     changed = (
         delete(j).where(here).returning(*seen).cte("changed")
         if deletes
@@ -248,9 +249,8 @@ def extend_deadlines(connection: Connection, t: Tables, queue: str, chunk: Chunk
         .where(
             q.c.name == queue,
             q.c.paused,
-            j.c.queue == q.c.name,
             j.c.id == func.any(array_of(chunk.ids)),
-            t.status_is(JobStatus.WAITING),
+            fenced(j.c.queue == queue, t.status_is(JobStatus.WAITING)),
         )
         .values(expires_at=j.c.expires_at + stood)
     )

@@ -32,6 +32,7 @@ from sqlalchemy import (
 
 from queuemon.contract import JobStatus
 from queuemon.schema.tables import Tables
+from queuemon.store.fence import fenced
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -111,6 +112,6 @@ def _take(t: Tables) -> Select[Any]:
     return (
         select(j.c.id, j.c.queue, j.c.gen, cast(element, Text))
         .join(named, named.c.job_id == j.c.id)
-        .where(t.status_is(JobStatus.WAITING), j.c.run_at <= func.now(), j.c.expires_at > func.now())
+        .where(fenced(t.status_is(JobStatus.WAITING), j.c.run_at <= func.now(), j.c.expires_at > func.now()))
         .order_by(named.c.row, named.c.n)
     )

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import threading
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
+from pydantic import SecretStr
 
 from queuemon import actions
 from queuemon.config import Settings
@@ -23,7 +23,7 @@ from queuemon.errors import (
     UnknownQueue,
 )
 from queuemon.filters import JobFilter
-from queuemon.model import ActionProgress, Plan
+from queuemon.model import ActionKind, Plan
 from queuemon.store import Store
 from tests.support.actions import STATES, Desk
 
@@ -134,7 +134,7 @@ def test_clear_failed_takes_the_failed_jobs_among_what_a_filter_matches(desk: De
     assert {row["id"] for row in desk.sql("SELECT id FROM jobs")} == set(kept)
 
 
-def test_deleted_rows_are_copied_whole_and_retried_ones_without_their_payload(desk: Desk) -> None:
+def test_deleted_rows_are_copied_whole_and_of_retried_ones_what_the_retry_overwrites(desk: Desk) -> None:
     (deleted,) = desk.add("failed")
     row = desk.job(deleted)
     desk.act("delete", deleted)
@@ -147,7 +147,7 @@ def test_deleted_rows_are_copied_whole_and_retried_ones_without_their_payload(de
     copy = json.loads(copies[deleted])
     assert set(copy) == set(row)
     assert (copy["status"], copy["attempts"], copy["gen"], copy["payload"]["empty"]) == ("failed", 3, 4, [])
-    assert set(row) - set(json.loads(copies[retried])) == {"payload"}
+    assert set(row) - set(json.loads(copies[retried])) == {"queue", "payload", "created_at", "max_attempts"}
     assert desk.number("queuemon.undo_jobs WHERE kept_until > now() + interval '6 days'") == 2
 
 
@@ -212,24 +212,6 @@ def test_relative_times_of_a_filter_mean_the_time_of_the_plan(desk: Desk) -> Non
     assert desk.job(job_id)["status"] == "waiting"
 
 
-@pytest.mark.parametrize("target", ["filter", "selection"])
-def test_chunks_cover_everything_once_in_keyset_order(desk: Desk, target: str) -> None:
-    ids = sorted(desk.add("failed", 23) + desk.add("expired", 4))
-    seen: list[ActionProgress] = []
-    with Store(desk.settings.model_copy(update={"chunk_rows": 5})) as store:
-        wanted = ids[::-1] if target == "selection" else "queue:mail status in (failed, expired)"
-        plan = actions.plan(store, "retry", wanted)
-        result = actions.apply(store, plan, reason="all", progress=seen.append)
-    assert (result.done, result.state, result.summary) == (27, "done", "Retried 27 jobs.")
-    chunks = desk.sql("SELECT * FROM queuemon.action_chunks ORDER BY n")
-    assert [c["n"] for c in chunks] == list(range(6))
-    assert [i for c in chunks for i in c["done_ids"]] == ids
-    assert desk.listed() == [(str(i), 5) for i in ids], "oldest first, each once"
-    assert [p.done for p in seen] == [5, 10, 15, 20, 25, 27]
-    assert seen[-1].eta_seconds == 0
-    assert seen[0].per_second > 0
-
-
 def test_applying_the_same_plan_again_changes_nothing_and_returns_the_first_result(desk: Desk) -> None:
     ids = desk.add("failed", 3)
     plan = actions.plan(desk.store, "retry", ids)
@@ -252,88 +234,6 @@ def test_an_id_that_belongs_to_another_action_is_refused(desk: Desk) -> None:
     with pytest.raises(InvalidValue, match="exists already"):
         actions.apply(desk.store, other, reason="")
     assert desk.job(second) is not None
-
-
-class Halt(Exception):
-    """What a crash between two chunks looks like from inside."""
-
-
-@pytest.mark.parametrize("target", ["filter", "selection"])
-@pytest.mark.parametrize("kind", ["retry", "delete"])
-def test_an_action_that_was_interrupted_between_chunks_goes_on_from_its_cursor(
-    desk: Desk, kind: str, target: str
-) -> None:
-    ids = desk.add("failed", 20)
-    calls: list[ActionProgress] = []
-
-    def crash(p: ActionProgress) -> None:
-        calls.append(p)
-        if len(calls) == 2:
-            raise Halt
-
-    with Store(desk.settings.model_copy(update={"chunk_rows": 4})) as store:
-        plan = actions.plan(store, kind, ids if target == "selection" else "status:failed")
-        with pytest.raises(Halt):
-            actions.apply(store, plan, reason="", progress=crash)
-        (record,) = actions.actions(store)
-        assert (record.state, record.done) == ("running", 8)
-        result = actions.apply(store, plan, reason="")
-    assert (result.done, result.state, result.repeated) == (20, "done", False)
-    assert desk.number("jobs WHERE status = 'waiting' AND gen = 5") == (20 if kind == "retry" else 0)
-    assert desk.number("queuemon.action_chunks") == 5
-    assert [e["event"] for e in desk.sql("SELECT event FROM queuemon.action_events ORDER BY id")] == [
-        "started", "resumed", "finished",
-    ]  # fmt: skip
-
-
-def test_two_processes_that_apply_the_same_plan_at_once_share_the_work(desk: Desk) -> None:
-    desk.add("failed", 400)
-    with Store(desk.settings.model_copy(update={"chunk_rows": 7})) as store:
-        plan = actions.plan(store, "retry", "status:failed")
-        results: list[Any] = []
-        threads = [
-            threading.Thread(target=lambda: results.append(actions.apply(store, plan, reason=""))) for _ in range(2)
-        ]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join(60)
-    assert [r.done for r in results] == [400, 400]
-    assert desk.number("jobs WHERE status = 'waiting' AND gen = 5") == 400
-    assert len(desk.listed()) == 400
-    assert desk.number("queuemon.action_events WHERE event = 'finished'") == 1
-
-
-def test_stop_ends_an_action_between_two_chunks_and_says_how_far_it_came(desk: Desk) -> None:
-    desk.add("failed", 12)
-    stop = threading.Event()
-    with Store(desk.settings.model_copy(update={"chunk_rows": 5})) as store:
-        plan = actions.plan(store, "retry", "status:failed")
-        result = actions.apply(store, plan, reason="", stop=stop, progress=lambda _: stop.set())
-    assert (result.state, result.done) == ("stopped", 5)
-    assert result.summary == "Stopped on request. Retried 5 of 12."
-    assert desk.number("jobs WHERE status = 'failed'") == 7
-
-
-def test_while_redis_is_away_an_action_is_done_and_publication_is_left_to_the_relay(
-    desk: Desk, settings: Settings
-) -> None:
-    from pydantic import SecretStr
-
-    ids = desk.add("failed", 9)
-    deaf = settings.model_copy(update={"redis_url": SecretStr("redis://127.0.0.1:1"), "chunk_rows": 3})
-    with Store(deaf) as store:
-        plan = actions.plan(store, "retry", ids)
-        result = actions.apply(store, plan, reason="")
-    assert (result.done, result.state, result.published) == (9, "done", False)
-    assert result.summary == ("Retried 9 jobs. Redis did not answer: the relay will publish them when it does.")
-    assert desk.number("queuemon.publications") == 3
-    from queuemon.engine.publisher import publish
-
-    assert publish(desk.store).jobs == 9
-    assert desk.listed() == [(str(i), 5) for i in ids]
-    again = actions.apply(desk.store, plan, reason="")
-    assert (again.repeated, again.published) == (True, False)
 
 
 def test_small_selections_write_an_event_into_each_jobs_history(desk: Desk) -> None:
@@ -383,23 +283,15 @@ def test_the_user_of_the_system_may_have_no_name(desk: Desk, monkeypatch: pytest
 
 
 def test_a_read_only_profile_refuses_before_any_statement() -> None:
-    from pydantic import SecretStr
-
     nowhere = Settings(
         read_only=True, database_url=SecretStr("postgresql://127.0.0.1:1/x"), redis_url=SecretStr("redis://127.0.0.1:1")
     )
-    from datetime import UTC, datetime
-
-    from queuemon.model import ActionKind
-
     plan = Plan(id=uuid4(), kind=ActionKind.RETRY, target="status:failed", ids=None, cutoff=datetime.now(UTC), count=1)
     with Store(nowhere) as store, pytest.raises(NotAllowed, match="read-only"):
         actions.apply(store, plan, reason="")
 
 
 def test_a_role_without_the_rights_is_refused_in_words(desk: Desk, settings: Settings) -> None:
-    from pydantic import SecretStr
-
     (job_id,) = desk.add("failed")
     plan = actions.plan(desk.store, "retry", job_id)
     role = f"reader_{uuid4().hex[:8]}"
