@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+import psutil
 from pydantic import SecretStr
 
 from queuemon import config
@@ -19,9 +20,10 @@ from queuemon.demo import history, processes
 from queuemon.demo.host import disk_errors, write_private
 from queuemon.demo.stack import ServerStatus, Stack
 from queuemon.demo.state import StackUrls
+from queuemon.engine.process import this_process
 from queuemon.errors import QueuemonError
 from queuemon.schema.migrate import upgrade_engine
-from queuemon.store import Store, demo
+from queuemon.store import Store, demo, workers
 from queuemon.workbench import DEMO_URLS
 
 RELAY: Final = "relay"
@@ -96,6 +98,7 @@ def up(
         upgrade_engine(store.postgres.engine)
         if workload:
             _load(store, seed, say)
+            _forget_dead(store)
             _spawn(stack, urls, rate)
     if scenario is not None:
         from queuemon.demo import scenarios
@@ -171,6 +174,21 @@ def _load(store: Store, seed: int, say: Say) -> None:
         say(f"{found.jobs:,} jobs loaded in {time.monotonic() - started:.1f} s.")
 
 
+def _forget_dead(store: Store) -> None:
+    """Strike killed supervisors off the registry: a new one would stand by until the lease of the old one ends."""
+    with store.postgres.begin() as connection:
+        for name, pid in demo.helpers(connection, store.tables, this_process("").host):
+            if not _runs(pid):
+                workers.leave(connection, store.tables, name)
+
+
+def _runs(pid: int) -> bool:
+    try:
+        return processes.runs(psutil.Process(pid))
+    except psutil.NoSuchProcess:
+        return False
+
+
 def _spawn(stack: Stack, urls: StackUrls, rate: float) -> None:
     path = stack.directory / _CONFIG
     with disk_errors(stack.directory):
@@ -181,6 +199,9 @@ def _spawn(stack: Stack, urls: StackUrls, rate: float) -> None:
         "QUEUEMON_CONFIG": str(path),
         "QUEUEMON_READ_ONLY": "",
     }
+    alive = processes.alive(stack.directory)
+    # What a killed supervisor left behind ends by itself, but not before its successor has started.
+    processes.stop_all(stack.directory, only=[name for name in PROCESSES if name not in alive])
     for name, arguments in PROCESSES.items():
         more = ("--rate", f"{rate:g}") if name == PRODUCER else ()
         processes.spawn(name, (sys.executable, *arguments, *more), stack.directory, environment)

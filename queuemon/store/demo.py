@@ -168,3 +168,10 @@ def holders(connection: Connection, t: Tables, host: str) -> list[tuple[str, int
         .order_by(j.c.started_at)
     )
     return [(worker, pid, job) for worker, pid, job in rows]
+
+
+def helpers(connection: Connection, t: Tables, host: str) -> list[tuple[str, int]]:
+    """Relays and supervisors that a machine has entered in the registry, as (name, pid)."""
+    w = t.workers
+    rows = connection.execute(select(w.c.id, w.c.pid).where(w.c.host == host, w.c.kind != "worker"))
+    return [(name, pid) for name, pid in rows]
