@@ -129,7 +129,6 @@ class Heart:
             held = workers.beat(connection, self.store.tables, self.process, hold.lease if hold else None)
         # The hand may have been emptied meanwhile; then the answer means nothing.
         if hold is not None and not held and self._hold is hold:
-            log.warning("job %s is no longer in the hand of %s", hold.lease.job_id, self.process.id)
             hold.cancelled.set()
 
     def _run(self) -> None:

@@ -31,8 +31,6 @@ FORGET_SECONDS = 600.0
 #: Advisory locks: one relay at a time restores Redis, and ends pauses.
 _RESTORE_LOCK, _PAUSE_LOCK = 0x72657374, 0x70617573
 
-_READY = b"ready"
-
 
 @dataclass(kw_only=True)
 class _Duty:
@@ -226,14 +224,17 @@ class Relay:
         return False
 
     def restore(self) -> bool:
-        """Where Redis lost everything (its epoch has gone), promise every job that waits, and its flags, anew.
+        """Where Redis lost something (its epoch has gone, or names another run of the server), publish what is missing.
 
+        Every job that waits is promised anew, under its present generation: a marker that is left says that the list,
+        of the same age, still holds the job, and stops a second push; so an old RDB or a failover costs no duplicates.
         The first time that this database meets its Redis, lists that hold something are taken as they are.
         """
         redis, t = self.store.redis, self.store.tables
+        ready = f"ready:{self._redis_run()}"
         with redis.call() as client:
             epoch: Any = client.get(redis.keys.epoch)
-        if epoch is not None and epoch.startswith(_READY):
+        if epoch == ready.encode():
             return False
         token = f"restoring:{secrets.token_hex(8)}"
         with self.store.postgres.begin(seconds=300) as connection:
@@ -245,11 +246,17 @@ class Relay:
             jobs = 0
             if not (upkeep.first_time(connection, t, "redis") and self._lists_hold_something()):
                 jobs = upkeep.promise_everything_waiting(connection, t)
-        redis.run("ready", [redis.keys.epoch], [token, f"ready:{self.process.id}"])
+        redis.run("ready", [redis.keys.epoch], [token, ready])
         if jobs:
-            log.warning("Redis had lost its lists: %d waiting jobs are published again", jobs)
+            log.warning("Redis was lost or restarted: %d waiting jobs are looked at and published where missing", jobs)
         self.copy_flags()
         return False
+
+    def _redis_run(self) -> str:
+        """Names one run of the server: another one after a restart or a failover."""
+        with self.store.redis.call() as client:
+            info: Any = client.info("server")
+        return str(info["run_id"])
 
     def _lists_hold_something(self) -> bool:
         with self.store.postgres.statement() as connection:

@@ -250,7 +250,7 @@ def extend_deadlines(connection: Connection, t: Tables, queue: str, chunk: Chunk
             q.c.name == queue,
             q.c.paused,
             j.c.id == func.any(array_of(chunk.ids)),
-            fenced(j.c.queue == queue, t.status_is(JobStatus.WAITING)),
+            fenced(j.c.queue == q.c.name, t.status_is(JobStatus.WAITING)),
         )
         .values(expires_at=j.c.expires_at + stood)
     )

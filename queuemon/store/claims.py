@@ -39,6 +39,7 @@ from sqlalchemy.sql.elements import ColumnElement
 
 from queuemon.contract import JobStatus, Priority
 from queuemon.schema.tables import TIMESTAMPTZ, Tables
+from queuemon.store.fence import fenced
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -111,11 +112,13 @@ def _claim(t: Tables) -> Select[Any]:
         update(j)
         .where(
             j.c.id == job_id,
-            j.c.gen == gen,
-            t.status_is(JobStatus.WAITING),
-            j.c.run_at <= func.now(),
-            j.c.expires_at > func.now(),
-            ~paused,
+            fenced(
+                j.c.gen == gen,
+                t.status_is(JobStatus.WAITING),
+                j.c.run_at <= func.now(),
+                j.c.expires_at > func.now(),
+                ~paused,
+            ),
         )
         .values(
             status=t.status_word(JobStatus.ACTIVE),
@@ -193,14 +196,16 @@ def complete(connection: Connection, t: Tables, lease: Lease) -> Outcome:
     return Outcome(status=JobStatus.COMPLETED if done else None)
 
 
-def _mine(t: Tables) -> ColumnElement[bool]:
-    """The fence: this job, this generation, this worker, still active."""
+def mine(t: Tables) -> ColumnElement[bool]:
+    """What every write about a job in hand asks: this job, this generation, this worker, still active."""
     j = t.jobs
     return and_(
         j.c.id == bindparam("job", type_=Uuid),
-        j.c.gen == bindparam("held", type_=Integer),
-        j.c.worker_id == bindparam("worker", type_=Text),
-        t.status_is(JobStatus.ACTIVE),
+        fenced(
+            j.c.gen == bindparam("held", type_=Integer),
+            j.c.worker_id == bindparam("worker", type_=Text),
+            t.status_is(JobStatus.ACTIVE),
+        ),
     )
 
 
@@ -241,7 +246,7 @@ def _complete(t: Tables) -> Select[Any]:
     word = t.status_word(JobStatus.COMPLETED)
     ended = (
         update(j)
-        .where(_mine(t))
+        .where(mine(t))
         .values(status=word, finished_at=func.now(), updated_at=func.now(), error_type=None, error_message=None)
         .returning(j.c.id, j.c.queue, j.c.attempts, j.c.started_at)
         .cte("ended")
@@ -272,7 +277,7 @@ def _fail(t: Tables) -> Select[Any]:
     again = j.c.attempts < j.c.max_attempts
     ended = (
         update(j)
-        .where(_mine(t))
+        .where(mine(t))
         .values(
             status=case((again, t.status_word(JobStatus.WAITING)), else_=t.status_word(JobStatus.FAILED)),
             gen=case((again, j.c.gen + 1), else_=j.c.gen),
@@ -318,7 +323,7 @@ def _hand_back(t: Tables) -> Select[Any]:
     j = t.jobs
     ended = (
         update(j)
-        .where(_mine(t))
+        .where(mine(t))
         .values(
             status=t.status_word(JobStatus.WAITING),
             gen=j.c.gen + 1,

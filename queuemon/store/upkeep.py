@@ -34,6 +34,7 @@ from sqlalchemy.sql.elements import ColumnElement
 
 from queuemon.contract import JobStatus, Priority
 from queuemon.schema.tables import TIMESTAMPTZ, Tables, Xid8
+from queuemon.store.fence import fenced
 
 #: Rows per batch.
 BATCH = 1_000
@@ -79,7 +80,7 @@ def _expire_leases(t: Tables) -> Select[Any]:
     message = literal("the worker stopped beating and the lease of the job ran out")
     taken = (
         update(j)
-        .where(j.c.id == picked.c.id, j.c.gen == picked.c.gen, t.status_is(JobStatus.ACTIVE), silent)
+        .where(j.c.id == picked.c.id, fenced(j.c.gen == picked.c.gen, t.status_is(JobStatus.ACTIVE), silent))
         .values(
             status=case((again, t.status_word(JobStatus.WAITING)), else_=t.status_word(JobStatus.FAILED)),
             gen=case((again, j.c.gen + 1), else_=j.c.gen),
@@ -160,7 +161,7 @@ def _expire_jobs(t: Tables) -> Select[Any]:
     )
     expired = (
         update(j)
-        .where(j.c.id == picked.c.id, t.status_is(JobStatus.WAITING), late, running)
+        .where(j.c.id == picked.c.id, fenced(t.status_is(JobStatus.WAITING), late, running))
         .values(status=t.status_word(JobStatus.EXPIRED), finished_at=func.now(), updated_at=func.now())
         .returning(j.c.id, j.c.queue, j.c.gen, j.c.attempts)
         .cte("expired")
@@ -181,11 +182,11 @@ def _expire_jobs(t: Tables) -> Select[Any]:
 
 
 def promise_everything_waiting(connection: Connection, t: Tables, *, jobs_per_row: int = BATCH) -> int:
-    """Outbox rows for every job that waits and is due, most urgent queues first, oldest first: Redis lost everything.
+    """Outbox rows for every job that waits and is due, most urgent queues first, oldest first: Redis lost something.
 
-    Keeps each job's generation: the markers are gone with the lists, and where one is left (a job published since) it
-    stops the second push; a claim is by generation and state, so no generation starts twice. Returns how many jobs.
-    1 M waiting jobs: about 2 s, one statement; publication itself goes on at the relay's pace.
+    Keeps each job's generation, so that a marker that is left stops a second push; a claim goes by generation and
+    state, so no generation starts twice either way. Returns how many jobs. 1 M waiting jobs: about 2 s, one statement;
+    publication itself goes on at the relay's pace.
     """
     return int(connection.execute(_promise_everything(t), {"size": jobs_per_row}).scalar_one())
 

@@ -6,12 +6,11 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-from sqlalchemy import Connection, Double, Integer, Select, Text, Uuid, bindparam, cast, delete, func, select, update
+from sqlalchemy import Connection, Double, Integer, Select, Text, bindparam, cast, delete, func, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 
-from queuemon.contract import JobStatus
 from queuemon.schema.tables import Tables
-from queuemon.store.claims import Lease
+from queuemon.store.claims import Lease, mine
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,11 +49,10 @@ def beat(connection: Connection, t: Tables, process: Process, lease: Lease | Non
 @cache
 def _beat(t: Tables) -> Select[Any]:
     w, j = t.workers, t.jobs
-    worker_id = bindparam("worker", type_=Text)
     entered = (
         upsert(w)
         .values(
-            id=worker_id,
+            id=bindparam("worker", type_=Text),
             kind=bindparam("its_kind", type_=Text),
             home=bindparam("its_home", type_=Text),
             host=bindparam("its_host", type_=Text),
@@ -64,18 +62,7 @@ def _beat(t: Tables) -> Select[Any]:
         .returning(w.c.id)
         .cte("entered")
     )
-    held = (
-        update(j)
-        .where(
-            j.c.id == bindparam("job", type_=Uuid),
-            j.c.gen == bindparam("held", type_=Integer),
-            j.c.worker_id == worker_id,
-            t.status_is(JobStatus.ACTIVE),
-        )
-        .values(heartbeat_at=func.now())
-        .returning(j.c.id)
-        .cte("held")
-    )
+    held = update(j).where(mine(t)).values(heartbeat_at=func.now()).returning(j.c.id).cte("held")
     return select(select(held.c.id).exists()).add_cte(entered)
 
 

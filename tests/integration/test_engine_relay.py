@@ -275,6 +275,19 @@ def test_without_a_loss_nothing_is_published_again(rig: Rig) -> None:
     assert rig.listed("mail") == []  # a list that vanished alone is drift, which is repaired with a budget
 
 
+def test_after_a_restart_with_older_data_exactly_what_is_missing_is_published_again(rig: Rig) -> None:
+    relay = rig.relay()
+    relay.step(everything=True)
+    kept, lost = rig.producer.enqueue("mail", {}), rig.producer.enqueue("mail", {})
+    # As an old snapshot has it: list and markers of the same age, the epoch of another run of the server.
+    rig.redis.rpop("queue:mail")
+    rig.redis.delete(f"job:{lost}")
+    rig.redis.set("queuemon:epoch", "ready:another-run")
+    relay.step(everything=True)
+    relay.step(everything=True)
+    assert rig.listed("mail") == [(str(kept), 1), (str(lost), 1)]
+
+
 def test_a_loss_in_the_middle_of_the_restoration_starts_it_again(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
     relay = rig.relay()
     relay.step(everything=True)
