@@ -39,11 +39,7 @@ START_SECONDS: Final = 60.0
 #: Settings of JupyterLab that the dashboard wants; a person's own settings win over them.
 OVERRIDES: Final[Mapping[str, Mapping[str, Any]]] = {
     # Clicks are answered while a cell runs.
-    "@jupyterlab/apputils-extension:kernels-settings": {
-        "commsOverSubshells": "perCommTarget",
-        # JupyterLab gives a kernel 3 s before it asks "Select Kernel"; a busy machine needs longer.
-        "kernelInfoTimeout": 60_000,
-    },
+    "@jupyterlab/apputils-extension:kernels-settings": {"commsOverSubshells": "perCommTarget"},
     # No question about news, no look at the internet.
     "@jupyterlab/apputils-extension:notification": {"fetchNews": "false", "checkForUpdates": False},
     # An executed notebook keeps no widget state: it could hold payloads.

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -210,18 +209,14 @@ def test_pause_priority_and_workers_go_through_their_plan(dashboard: Any, lab: S
 def test_a_click_is_answered_while_a_cell_runs(dashboard: Any, lab: Server) -> None:
     page: Page = dashboard().page
     page.wait_for_timeout(1_000)  # JupyterLab asks for its subshell when the first widget opens
-    page.evaluate("document.querySelector('.jp-Notebook').scrollTop = 0")
-    lab.run("import threading; busy = threading.Event()")
-    running = threading.Thread(target=lambda: lab.run("busy.wait(20)", seconds=40))
-    running.start()
-    try:
-        wait_until(lambda: lab.get("/api/kernels")[0]["execution_state"] == "busy", message="the kernel is busy")
+    lab.run(
+        "import threading; answered = threading.Event(); plan = wb.plan\n"
+        "def planned(*a, **k):\n    answered.set(); return plan(*a, **k)\n"
+        "wb.plan = planned"
+    )
+    with lab.busy_with("assert answered.wait(60), 'the click waited for the cell'"):
         page.get_by_label("Pause queue:email-sending:low").click()
-        expect(page.locator("[data-qm=plan-title]")).to_have_text("Pause queue:email-sending:low?", timeout=6_000)
-        assert running.is_alive()
-    finally:
-        page.locator("[data-qm=confirm]").get_by_role("button", name="Cancel").click()
-        running.join(40)
+        expect(page.locator("[data-qm=plan-title]")).to_have_text("Pause queue:email-sending:low?", timeout=40_000)
 
 
 def test_a_store_that_is_away_greys_the_values_and_says_why(dashboard: Any, lab: Server) -> None:

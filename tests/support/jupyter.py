@@ -69,23 +69,37 @@ class Server:
 
     def run(self, code: str, *, seconds: float = 30.0) -> str:
         """Run code in the one kernel that is alive, as a cell would; returns what it printed, fails with its errors."""
-        (kernel,) = self.get("/api/kernels")
-        found = self.home / "runtime" / f"kernel-{kernel['id']}.json"
-        client = BlockingKernelClient(connection_file=str(found))
-        client.load_connection_file()
-        client.start_channels()
         printed: list[str] = []
 
         def hear(message: dict[str, Any]) -> None:
             if message["msg_type"] == "stream":
                 printed.append(message["content"]["text"])
 
-        try:
+        with self._client() as client:
             reply = client.execute_interactive(code, timeout=seconds, output_hook=hear, store_history=False)
-        finally:
-            client.stop_channels()
         assert reply["content"]["status"] == "ok", reply["content"]
         return "".join(printed)
+
+    @contextmanager
+    def busy_with(self, code: str, *, seconds: float = 90.0) -> Iterator[None]:
+        """While the kernel runs this code, as a long cell would; it must end by itself."""
+        with self._client() as client:
+            client.execute(code, store_history=False)
+            wait_until(lambda: self.get("/api/kernels")[0]["execution_state"] == "busy", message="the kernel is busy")
+            yield
+            reply = client.get_shell_msg(timeout=seconds)
+        assert reply["content"]["status"] == "ok", reply["content"]
+
+    @contextmanager
+    def _client(self) -> Iterator[BlockingKernelClient]:
+        (kernel,) = self.get("/api/kernels")
+        client = BlockingKernelClient(connection_file=str(self.home / "runtime" / f"kernel-{kernel['id']}.json"))
+        client.load_connection_file()
+        client.start_channels()
+        try:
+            yield client
+        finally:
+            client.stop_channels()
 
     def forget_kernels(self) -> None:
         """End all kernels, so that the next notebook starts afresh."""
@@ -121,14 +135,12 @@ def _environment(home: Path, extra: Mapping[str, str]) -> dict[str, str]:
 
 
 def _settings(home: Path, theme: str) -> None:
-    """JupyterLab's theme, none of its questions about news, and patience with a kernel on a loaded machine."""
+    """JupyterLab's theme, and none of its questions about news."""
     folder = home / "settings" / "@jupyterlab" / "apputils-extension"
     folder.mkdir(parents=True, exist_ok=True)
     for name, values in (
         ("themes", {"theme": theme}),
         ("notification", {"fetchNews": "false", "checkForUpdates": False}),
-        # After 3 s without an answer JupyterLab asks "Select Kernel", though the kernel is on its way.
-        ("kernels-settings", {"kernelInfoTimeout": 60_000}),
     ):
         (folder / f"{name}.jupyterlab-settings").write_text(json.dumps(values))
 
@@ -252,14 +264,16 @@ def open_page(
 def run_all(page: Page) -> None:
     """Run every cell of the open notebook; returns once the first of them has begun."""
     page.wait_for_selector(".jp-NotebookPanel .jp-CodeCell", timeout=60_000)
-    page.wait_for_selector(".jp-Notebook-ExecutionIndicator[data-status='idle']", state="attached", timeout=60_000)
+    # Run before the kernel is connected makes JupyterLab start another one and ask "Select Kernel". Only the status bar
+    # knows: the notebook's own indicator says idle from the start.
+    page.locator("#jp-main-statusbar", has_text=re.compile(r"\| Idle")).wait_for(timeout=90_000)
     started = page.locator(".jp-CodeCell .jp-InputPrompt", has_text=re.compile(r"\[(\*|\d+)\]"))
     # A menu that opens while the page still settles closes again without a command.
     for _ in range(5):
-        page.click(".lm-MenuBar-itemLabel:text-is('Run')")
-        page.click(".lm-Menu-itemLabel:text-is('Run All Cells')")
         try:
-            started.first.wait_for(timeout=5_000)
+            page.click(".lm-MenuBar-itemLabel:text-is('Run')", timeout=5_000)
+            page.click(".lm-Menu-itemLabel:text-is('Run All Cells')", timeout=5_000)
+            started.first.wait_for(timeout=10_000)
         except PlaywrightTimeout:
             continue
         return
