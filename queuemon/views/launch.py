@@ -80,11 +80,13 @@ def unpack(workdir: Path) -> list[str]:
         if present is None or (present != digest and present == known.get(name)):
             _write(target, content)
         elif present != digest:
-            beside = target.with_name(_new_name(target.name))
-            if known.get(name) != digest or not beside.exists():
-                _write(beside, content)
-            said.append(f"{name} was edited and is kept; this version's is {PurePosixPath(name).parent / beside.name}")
-            # The manifest keeps what this copy came from until the person takes the new version over.
+            if known.get(name) != digest:
+                beside = target.with_name(_new_name(target.name))
+                if _digest(beside) != digest:
+                    _write(beside, content)
+                new = PurePosixPath(name).parent / beside.name
+                said.append(f"{name} was edited and is kept; this version's is {new}")
+            # The manifest keeps what the copy came from, until the person takes the new version over.
             continue
         known[name] = digest
     _write(manifest, json.dumps(known, indent=1, sort_keys=True).encode())
