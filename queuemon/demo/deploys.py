@@ -5,10 +5,14 @@ The last deploy mark decides: a bug is live from the mark that brought it to the
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 from typing import Final
 
 from queuemon.store import Store, demo
+
+#: A deploy waits so long for attempts on the old code; what a dead worker holds is not waited for any longer.
+ROLLING_SECONDS: Final = 8.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,6 +57,12 @@ def ship(store: Store, bug: Bug) -> None:
 
 
 def heal(store: Store, bug: Bug) -> None:
-    """Deploy the fix."""
+    """Deploy the fix; returns when the attempts that began before it have ended, as after a rolling restart."""
     with store.postgres.begin() as connection:
-        demo.add_deploy(connection, store.tables, bug.fix, bug.fix_note)
+        at = demo.add_deploy(connection, store.tables, bug.fix, bug.fix_note)
+    deadline = time.monotonic() + ROLLING_SECONDS
+    while time.monotonic() < deadline:
+        with store.postgres.statement() as connection:
+            if demo.running_since_before(connection, store.tables, at) == 0:
+                return
+        time.sleep(0.05)

@@ -205,7 +205,7 @@ def worker_crash(stage: Stage) -> str:
     killed: list[victims.Victim] = []
 
     def struck() -> bool:
-        killed.extend(victims.kill_workers_with_jobs(stage.store, limit=2 - len(killed)))
+        killed.extend(victims.kill_workers_with_jobs(stage.store, LOW, limit=2 - len(killed)))
         return bool(killed)
 
     stage.until(struck, "a worker has a job in hand")

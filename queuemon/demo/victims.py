@@ -22,15 +22,14 @@ class Victim:
     job_id: UUID
 
 
-def kill_workers_with_jobs(store: Store, *, limit: int) -> list[Victim]:
-    """Kill up to `limit` workers of this machine that hold a job; returns them.
+def kill_workers_with_jobs(store: Store, queue: str, *, limit: int) -> list[Victim]:
+    """Kill up to `limit` workers of this machine that hold a job of a queue; returns those that held it to the end.
 
     A pid from the registry is believed only where a Python process of ours has it: the number may be used again.
     """
-    host, killed = this_process("").host, []
-    with store.postgres.begin() as connection:
-        holders = demo.holders(connection, store.tables, host)
-    for worker_id, pid, job_id in holders[:limit]:
+    host = this_process("").host
+    killed: list[Victim] = []
+    for worker_id, pid, job_id in _holders(store, host, queue)[:limit]:
         try:
             process = psutil.Process(pid)
             ours = process.uids().real == os.getuid() and any("queuemon" in part for part in process.cmdline())
@@ -39,4 +38,10 @@ def kill_workers_with_jobs(store: Store, *, limit: int) -> list[Victim]:
         if ours:
             process.send_signal(signal.SIGKILL)
             killed.append(Victim(worker_id=worker_id, pid=pid, job_id=job_id))
-    return killed
+    held = {(worker_id, job_id) for worker_id, _, job_id in _holders(store, host, queue)}
+    return [v for v in killed if (v.worker_id, v.job_id) in held]
+
+
+def _holders(store: Store, host: str, queue: str) -> list[tuple[str, int, UUID]]:
+    with store.postgres.begin() as connection:
+        return demo.holders(connection, store.tables, host, queue)

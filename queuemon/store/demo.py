@@ -12,7 +12,6 @@ from uuid import UUID
 
 from sqlalchemy import (
     JSON,
-    ColumnElement,
     Connection,
     Table,
     bindparam,
@@ -22,7 +21,6 @@ from sqlalchemy import (
     literal,
     select,
     text,
-    update,
 )
 from sqlalchemy.dialects.postgresql import insert as upsert
 
@@ -80,14 +78,6 @@ def add_queues(connection: Connection, t: Tables, rows: Sequence[dict[str, Any]]
     connection.execute(statement.on_conflict_do_nothing())
 
 
-def set_concurrency(connection: Connection, t: Tables, numbers: dict[str, int]) -> None:
-    """Desired workers per queue."""
-    for queue, n in numbers.items():
-        connection.execute(
-            update(t.job_queues).where(t.job_queues.c.name == queue).values(concurrency=n, updated_at=func.now())
-        )
-
-
 def count_by_statement(connection: Connection) -> None:
     """Let the counters count this transaction's changes per statement instead of per row."""
     connection.execute(text("SET LOCAL queuemon.bulk = 'on'"))
@@ -131,14 +121,6 @@ def latest_deploy(connection: Connection, t: Tables, names: Sequence[str]) -> st
     return connection.execute(select(d.c.name).where(d.c.name.in_(names)).order_by(d.c.id.desc()).limit(1)).scalar()
 
 
-def count(connection: Connection, t: Tables, queue: str, *statuses: JobStatus, due: bool = False) -> int:
-    """Jobs of a queue in some states, counted row by row; `due` leaves out what waits for a later time."""
-    where: list[ColumnElement[bool]] = [t.jobs.c.queue == queue, t.status_is(*statuses)]
-    if due:
-        where.append(t.jobs.c.run_at <= func.now())
-    return int(connection.execute(select(func.count()).select_from(t.jobs).where(*where)).scalar_one())
-
-
 def add_chunk(connection: Connection, t: Tables, action_id: UUID, ids: Sequence[UUID], at: datetime) -> None:
     """The ids that a bulk action of the past has done, sorted."""
     if ids:
@@ -158,13 +140,19 @@ def delete_with_copies(
     connection.execute(delete(t.jobs).where(chosen))
 
 
-def holders(connection: Connection, t: Tables, host: str) -> list[tuple[str, int, UUID]]:
-    """Workers of a machine with the job in their hand, as (worker, pid, job), longest first."""
+def running_since_before(connection: Connection, t: Tables, at: datetime) -> int:
+    """Attempts that began before a moment and still run."""
+    began = select(func.count()).select_from(t.jobs).where(t.status_is(JobStatus.ACTIVE), t.jobs.c.started_at < at)
+    return int(connection.execute(began).scalar_one())
+
+
+def holders(connection: Connection, t: Tables, host: str, queue: str) -> list[tuple[str, int, UUID]]:
+    """Workers of a machine with a job of a queue in their hand, as (worker, pid, job), longest first."""
     w, j = t.workers, t.jobs
     rows = connection.execute(
         select(w.c.id, w.c.pid, j.c.id)
         .join_from(j, w, w.c.id == j.c.worker_id)
-        .where(t.status_is(JobStatus.ACTIVE), w.c.kind == "worker", w.c.host == host)
+        .where(t.status_is(JobStatus.ACTIVE), j.c.queue == queue, w.c.kind == "worker", w.c.host == host)
         .order_by(j.c.started_at)
     )
     return [(worker, pid, job) for worker, pid, job in rows]
