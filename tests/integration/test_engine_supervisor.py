@@ -156,6 +156,7 @@ def test_workers_stop_when_their_supervisor_is_killed(rig: Rig, tmp_path: Path) 
             [sys.executable, "-m", "queuemon", "supervisor", "--handlers", "json:dumps"],
             env=environment, cwd=tmp_path, stdout=out, stderr=out,
         )  # fmt: skip
+    pids: list[int] = []
     try:
         alive = "SELECT pid FROM queuemon.workers WHERE kind = 'worker'"
         pids = [row["pid"] for row in wait_until(lambda: _two(rig.sql(alive)), timeout=60, message="two workers")]
@@ -166,8 +167,13 @@ def test_workers_stop_when_their_supervisor_is_killed(rig: Rig, tmp_path: Path) 
     except AssertionError as error:
         raise AssertionError(f"{error}\n{log.read_text()}") from error
     finally:
+        for child in psutil.Process(supervisor.pid).children() if supervisor.poll() is None else []:
+            child.kill()
         supervisor.kill()
         supervisor.wait()
+        for pid in pids:
+            if psutil.pid_exists(pid):
+                os.kill(pid, signal.SIGKILL)
 
 
 def _two(rows: list[object]) -> list[object]:
