@@ -46,19 +46,30 @@ class Confirmation(HasTraits):
         self._plan: Plan | None = None
         self._stop = threading.Event()
         self._lock = threading.Lock()
+        self._question = 0
 
     def propose(self, kind: str, target: str | Sequence[str], **options: Any) -> None:
         """Read what the action would do and show it; nothing is changed."""
-        self._plan = None
-        self.plan = {"title": verb(ActionKind(kind)), "busy": "planning"}
+        with self._lock:
+            if self.plan.get("busy") == "applying":
+                return
+            self._question += 1
+            question = self._question
+            self._plan = None
+            self.plan = {"title": verb(ActionKind(kind)), "busy": "planning"}
         try:
             found = self._workbench.plan(ActionKind(kind), target, **options)
         except BaseException:
-            self.plan = {}
+            self._show(question, None)
             raise
-        if self.plan.get("busy") == "planning":
-            self._plan = found
-            self.plan = plan_values(found, self._keys)
+        self._show(question, found)
+
+    def _show(self, question: int, found: Plan | None) -> None:
+        """Put a plan on screen, unless it was cancelled or overtaken while it was being read."""
+        with self._lock:
+            if question == self._question:
+                self._plan = found
+                self.plan = plan_values(found, self._keys) if found else {}
 
     def apply(self, plan_id: str, *, reason: str, typed: str) -> ActionResult | None:
         """Do what the shown plan says; None when that plan is no longer the one on screen, or runs already."""
@@ -80,9 +91,11 @@ class Confirmation(HasTraits):
 
     def cancel(self) -> None:
         """Close the confirmation; a running action is not stopped by that."""
-        if self.plan.get("busy") != "applying":
-            self._plan = None
-            self.plan = {}
+        with self._lock:
+            if self.plan.get("busy") != "applying":
+                self._question += 1
+                self._plan = None
+                self.plan = {}
 
     def stop(self) -> None:
         """Stop a running action after its chunk."""

@@ -92,9 +92,9 @@ class Inspector(HasTraits):
 
     def ask(self, *, status: str, text: str) -> None:
         """The first page for another tab or filter; a filter that does not parse is answered beside its box."""
-        if not self.details:
-            return
         with self._lock:
+            if not self.details:
+                return
             self._cursors = [None]
             self.details = self.details | {"status": status if status in TABS else "all", "text": text[:FILTER_LENGTH]}
         self._read_page(None)
@@ -118,14 +118,19 @@ class Inspector(HasTraits):
 
     def span(self, hours: float) -> None:
         """Another window for the charts."""
-        if self.details and hours in SPANS:
+        with self._lock:
+            if not self.details or hours not in SPANS:
+                return
             self.details = self.details | {"hours": hours}
-            self.read_trend()
+        self.read_trend()
 
     def refresh(self) -> None:
         """With every refresh of the board: new values into what is open, nothing moved or replaced under the hand."""
-        if self.details:
-            self.details = self.details | {"counts": tab_counts(self._board.queue(self.details["queue"]))}
+        with self._lock:
+            opened = bool(self.details)
+            if opened:
+                self.details = self.details | {"counts": tab_counts(self._board.queue(self.details["queue"]))}
+        if opened:
             self._refresh_page()
             if time.monotonic() - self._trend_read >= TREND_SECONDS:
                 self.read_trend()

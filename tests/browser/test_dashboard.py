@@ -282,6 +282,25 @@ def test_the_keys_of_a_person_in_the_dashboard_do_not_reach_the_notebook(dashboa
     page.keyboard.press("Enter")
     expect(page.locator(".qm-details")).to_be_visible()
 
+    # The whole way to a change on the keyboard; Enter confirms on the button alone, Escape leaves.
+    page.get_by_label("Pause queue:email-sending:low").focus()
+    page.keyboard.press("Enter")
+    confirm = page.locator("[data-qm=confirm]")
+    expect(confirm.get_by_label("Reason")).to_be_focused()
+    page.keyboard.type("by hand")
+    page.keyboard.press("Enter")
+    expect(confirm).to_be_visible()
+    page.keyboard.press("Escape")
+    expect(confirm).to_be_hidden()
+    expect(page.get_by_label("Pause queue:email-sending:low")).to_be_focused()
+    page.keyboard.press("Enter")
+    expect(confirm.get_by_label("Reason")).to_be_focused()
+    for _ in range(2):
+        page.keyboard.press("Tab")
+    expect(page.locator("[data-qm=confirm-button]")).to_be_focused()
+    page.keyboard.press("Enter")
+    expect(page.locator("[data-queue='email-sending:low']")).to_have_attribute("data-paused", "true")
+
 
 HOSTILE = """
 name = "<img/src=x/onerror=window.pwned=1>{{constructor.constructor(`window.pwned=2`)()}}"

@@ -434,6 +434,27 @@ def test_a_cancelled_plan_does_not_come_back_when_its_reading_ends(bench: fake.F
     assert confirmation.plan == {}
 
 
+def test_of_two_plans_the_later_click_wins(bench: fake.FakeWorkbench) -> None:
+    confirmation = Confirmation(bench)  # type: ignore[arg-type]
+    release, asked = threading.Event(), threading.Event()
+    real = bench.plan
+
+    def slow(kind: ActionKind, target: Any, **options: Any) -> Plan:
+        if target == "email-sending":
+            asked.set()
+            release.wait(5)
+        return real(kind, target, **options)
+
+    bench.plan = slow  # type: ignore[method-assign]
+    thread = threading.Thread(target=lambda: confirmation.propose("pause", "email-sending"))
+    thread.start()
+    assert asked.wait(5)
+    confirmation.propose("pause", "email-sending:low")
+    release.set()
+    thread.join(5)
+    assert confirmation.plan["title"] == "Pause queue:email-sending:low?"
+
+
 # ---------------------------------------------------------------------------------------------------------- poller
 
 
