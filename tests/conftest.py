@@ -6,4 +6,5 @@ pytest_plugins = [
     "tests.support.engine",
     "tests.support.proofs",
     "tests.support.stores",
+    "tests.support.story",
 ]
