@@ -12,7 +12,7 @@ from queuemon.contract import Keys
 from queuemon.errors import InvalidValue
 from queuemon.model import ActionKind, ActionProgress, ActionResult, Breakdown, Certainty, Plan
 from queuemon.render.text import clean, duration
-from queuemon.views.inspector import job_row_error
+from queuemon.views.jobs import job_row_error
 from queuemon.workbench import Workbench
 
 #: Lines of one breakdown that are shown.

@@ -8,23 +8,19 @@ from __future__ import annotations
 
 import threading
 import time
-from datetime import timedelta
 from typing import Any, Final
 
 from traitlets import Any as AnyTrait
 from traitlets import Dict, HasTraits
 
-from queuemon.contract import DELETABLE, RETRYABLE, JobStatus, Keys
+from queuemon.contract import Keys
 from queuemon.errors import FilterError, QueuemonError, UnknownJob, UsageError
 from queuemon.filters import JobFilter
-from queuemon.model import Attempt, Job, JobDetail, JobPage, QueueStats
-from queuemon.render.payload import tree
-from queuemon.render.text import TRACE, clean, duration
+from queuemon.model import QueueStats
+from queuemon.render.text import clean
+from queuemon.views.jobs import PAGE, job_values, page_values
 from queuemon.views.state import Board
 from queuemon.workbench import Workbench
-
-#: Jobs on one page.
-PAGE: Final = 50
 
 #: The status tabs, in order; "all" has no condition.
 TABS: Final = ("all", "waiting", "scheduled", "active", "completed", "failed", "expired")
@@ -237,109 +233,3 @@ def tab_counts(q: QueueStats | None) -> dict[str, int]:
         "expired": q.expired,
     }
     return {"all": sum(counts.values())} | counts
-
-
-def page_values(found: JobPage, number: int) -> dict[str, Any]:
-    """A page as the job list takes it."""
-    return {
-        "rows": [job_row(job, found) for job in found.jobs],
-        "after": found.after,
-        "number": number,
-        "first": (number - 1) * PAGE + 1,
-        "filter": clean(found.filter, 2_000),
-        "loading": False,
-        "error": "",
-        "position": None,
-        "changed": False,
-    }
-
-
-def job_row(job: Job, found: JobPage) -> dict[str, Any]:
-    """One line of the job list."""
-    return {
-        "id": str(job.id),
-        "state": job.state_at(found.clock),
-        "attempts": f"{job.attempts}/{job.max_attempts}",
-        "created": job.created_at.timestamp(),
-        "took": took(job),
-        "error": job_row_error(job),
-        "preview": clean(job.preview, 240),
-    }
-
-
-def job_row_error(job: Job) -> str:
-    """Type and message of a job's last error in one line; empty where there is none."""
-    return clean(": ".join(part for part in (job.error_type, job.error_message) if part), 240)
-
-
-def took(job: Job) -> str:
-    """How long the last attempt ran; empty where it did not end."""
-    if job.started_at is None or job.finished_at is None or job.finished_at < job.started_at:
-        return ""
-    return duration((job.finished_at - job.started_at).total_seconds())
-
-
-def job_values(found: JobDetail, keys: Keys) -> dict[str, Any]:
-    """A job as its dialog takes it."""
-    job = found.job
-    times = {
-        "Created": job.created_at,
-        "Runs at": job.run_at if job.run_at - job.created_at > timedelta(seconds=1) else None,
-        "Started": job.started_at,
-        "Last heartbeat": job.heartbeat_at if job.status is JobStatus.ACTIVE else None,
-        "Finished": job.finished_at,
-        "Expires": job.expires_at if not job.status.terminal else None,
-    }
-    return {
-        "id": str(job.id),
-        "queue": job.queue,
-        "title": clean(keys.display(job.queue), 200),
-        "state": job.state_at(found.clock),
-        "attempts": f"{job.attempts} of {job.max_attempts}",
-        "gen": job.gen,
-        "worker": clean(job.worker_id or "", 120),
-        "took": took(job),
-        "times": [[name, at.timestamp()] for name, at in times.items() if at is not None],
-        "clock": found.clock.timestamp(),
-        "error": clean(": ".join(p for p in (job.error_type, job.error_message) if p), 2_000, lines=True),
-        "place": place_text(found),
-        "history": [attempt_values(a) for a in found.attempts],
-        "tree": [[r.depth, r.key, r.kind, r.text, r.open] for r in tree(job.payload)],
-        "can": {
-            "retry": job.status in RETRYABLE,
-            "delete": job.status in DELETABLE,
-            "runNow": job.status is JobStatus.WAITING and job.run_at > found.clock,
-        },
-        "loading": False,
-    }
-
-
-def attempt_values(a: Attempt) -> dict[str, Any]:
-    """One entry of a job's history."""
-    return {
-        "name": f"Attempt {a.attempt}" if a.kind == "attempt" else clean(a.kind.replace("-", " ").capitalize(), 60),
-        "kind": "attempt" if a.kind == "attempt" else "event",
-        "status": clean(a.status, 60),
-        "at": a.at.timestamp(),
-        "gen": a.gen,
-        "worker": clean(a.worker_id or "", 120),
-        "took": duration(a.duration_ms / 1000) if a.duration_ms is not None else "",
-        "type": clean(a.error_type or "", 200),
-        "message": clean(a.error_message or "", 4_000, lines=True),
-        "trace": clean(a.stack_trace or "", TRACE, lines=True),
-    }
-
-
-def place_text(found: JobDetail) -> str:
-    """Where the job is in Redis, in words."""
-    place = found.redis
-    words = {
-        "list": f"in the list, number {place.position + 1:,} from the front"
-        if place.position is not None
-        else "in the list",
-        "in hand": f"in the hand of worker {place.worker_id}",
-        "nowhere": "not in Redis",
-    }.get(place.where, "not known")
-    if place.marker_gen is not None:
-        words += f"; marker of generation {place.marker_gen}"
-    return clean(f"{words} ({place.note})" if place.note else words, 400)

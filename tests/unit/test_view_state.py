@@ -15,7 +15,8 @@ from queuemon.contract import JobStatus
 from queuemon.errors import InvalidValue, StoreUnavailable
 from queuemon.model import ActionKind, HalfError, Plan
 from queuemon.views.confirm import Confirmation
-from queuemon.views.inspector import PAGE, Inspector
+from queuemon.views.inspector import Inspector
+from queuemon.views.jobs import PAGE
 from queuemon.views.poller import Poller
 from queuemon.views.state import NOBODY_CONSUMES, PROBLEMS, Board
 from tests.support import fake_workbench as fake
