@@ -25,9 +25,13 @@ TRACES: Final = ("Arrived", "Completed", "Failed attempts")
 def trend_data(trend: Trend | None) -> tuple[dict[str, Any], ...]:
     """The x and y of each trace of `trend_figure`, to update a living figure in place."""
     points: Sequence[TrendPoint] = trend.points if trend else ()
-    times = [p.at for p in points]
-    series = ([p.arrived for p in points], [p.completed for p in points], [p.failed for p in points])
-    return tuple({"x": times, "y": values} for values in series)
+    # The last bucket is still filling: as the end of a line it would look like a collapse. Failures are shown at once.
+    whole = points[:-1]
+    return (
+        {"x": [p.at for p in whole], "y": [p.arrived for p in whole]},
+        {"x": [p.at for p in whole], "y": [p.completed for p in whole]},
+        {"x": [p.at for p in points], "y": [p.failed for p in points]},
+    )
 
 
 def titles(trend: Trend | None) -> tuple[str, str]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import base64
 import binascii
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from datetime import datetime
 from functools import lru_cache
@@ -44,7 +44,7 @@ def job_columns(t: Tables) -> list[ColumnElement[Any]]:
     return [*listed, func.left(cast(j.c.payload, Text), PREVIEW).label("preview")]
 
 
-def job_from(row: RowMapping, t: Tables) -> Job:
+def job_from(row: Mapping[Any, Any], t: Tables) -> Job:
     """A row of `jobs` as a value; takes both shapes, with `payload` or with `preview`."""
     values = dict(row)
     return Job(
@@ -172,9 +172,20 @@ def count(connection: Connection, t: Tables, settings: Settings, where: JobFilte
 
 
 def job(connection: Connection, t: Tables, job_id: UUID) -> Job | None:
-    """One job with its whole payload; None when no row has this id."""
-    row = connection.execute(select(t.jobs).where(t.jobs.c.id == job_id)).mappings().first()
-    return job_from(row, t) if row is not None else None
+    """One job with its whole payload; None when no row has this id. A payload that is nested too deeply for a decoder
+    comes as the start of its JSON text, said so."""
+    j = t.jobs
+    columns = [c for c in j.c if c.key != "payload"]
+    statement = select(*columns, cast(j.c.payload, Text).label("payload")).where(j.c.id == job_id)
+    row = connection.execute(statement).mappings().first()
+    return job_from({**row, "payload": _decoded(row["payload"])}, t) if row is not None else None
+
+
+def _decoded(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except RecursionError:
+        return f"nested too deeply to be taken apart; its JSON begins: {text[:PREVIEW]}"
 
 
 #: Attempts and events read per job at most; the newest are kept.

@@ -287,6 +287,18 @@ def test_a_job_is_found_in_its_list_by_position_and_by_marker(workbench: Workben
     assert (place.where, place.position, place.marker_gen) == ("list", 2, 1)
 
 
+def test_a_payload_nested_thousands_deep_harms_neither_its_page_nor_its_details(workbench: Workbench) -> None:
+    job = uuid4()
+    deep = "[" * 5000 + "]" * 5000
+    run(
+        workbench, "INSERT INTO jobs (id, queue, payload) VALUES (:id, 'mail', CAST(:deep AS jsonb))", id=job, deep=deep
+    )
+    assert len(workbench.jobs("").jobs[0].preview) == 200
+    payload = workbench.job(job).job.payload
+    assert payload.startswith("nested too deeply")
+    assert len(payload) < 300
+
+
 def test_unknown_and_malformed_names_get_one_clear_sentence(workbench: Workbench) -> None:
     with pytest.raises(UnknownJob, match="there is no job"):
         workbench.job(uuid4())
