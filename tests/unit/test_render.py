@@ -244,10 +244,10 @@ def trend(points: int) -> Trend:
     )
 
 
-def test_the_figure_shows_throughput_and_failures_of_the_trend() -> None:
+def test_the_figure_shows_whole_buckets_of_throughput_and_every_failure() -> None:
     figure = charts.trend_figure(trend(5))
     assert [t.name for t in figure.data] == list(charts.TRACES)
-    assert [list(t.y) for t in figure.data] == [[0, 1, 2, 3, 4], [0, 2, 4, 6, 8], [0, 1, 2, 0, 1]]
+    assert [list(t.y) for t in figure.data] == [[0, 1, 2, 3], [0, 2, 4, 6], [0, 1, 2, 0, 1]]
 
 
 def test_a_living_figure_takes_new_values_without_being_rebuilt() -> None:
@@ -255,6 +255,6 @@ def test_a_living_figure_takes_new_values_without_being_rebuilt() -> None:
     traces = figure.data
     charts.update_trend(figure, trend(3))
     assert all(a is b for a, b in zip(figure.data, traces, strict=True))
-    assert [len(t.x) for t in figure.data] == [3, 3, 3]
+    assert [len(t.x) for t in figure.data] == [2, 2, 3]
     charts.update_trend(figure, None)
     assert [len(t.x) for t in figure.data] == [0, 0, 0]
