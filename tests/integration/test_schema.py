@@ -101,7 +101,8 @@ def test_the_partial_indexes_serve_the_hot_reads(database: str) -> None:
     with psycopg.connect(database, autocommit=True) as connection:
         connection.execute(
             "INSERT INTO jobs (id, queue, status, finished_at) SELECT gen_random_uuid(), 'q' || i % 5,"
-            " CASE WHEN i % 50 = 0 THEN 'failed' WHEN i % 10 = 0 THEN 'waiting' ELSE 'completed' END, now() FROM generate_series(1, 20000) i"
+            " CASE WHEN i % 50 = 0 THEN 'failed' WHEN i % 10 = 0 THEN 'waiting' ELSE 'completed' END, now()"
+            " FROM generate_series(1, 20000) i"
         )
         connection.execute("ANALYZE jobs")
         for where, index in (
