@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from playwright.sync_api import Locator, expect
 
-from tests.support.story import ANSWER, REFRESHED, Story, colour
+from tests.support.story import ANSWER, REFRESHED, Story, colour, wait_for_charts
 from tests.support.wait import wait_until
 
 ANALYTICS = "analytics:daily-aggregate"
@@ -43,7 +43,7 @@ def test_failed_analytics(story: Story) -> None:
     jobs = details.locator("tr[data-job]")
     expect(jobs).to_have_count(12, timeout=answer)
     assert listed(details) == {str(i) for i in failed}
-    page.locator(".qm-charts .main-svg").first.wait_for(timeout=answer)
+    wait_for_charts(page)
     story.picture("failed-jobs")
 
     # The first of them says why.

@@ -1,4 +1,4 @@
-"""An operator's day with the real command, the real demo and a real browser: for stories, and for the README's pictures.
+"""An operator's day with the real command, demo and browser: for the stories, and for the pictures of the README.
 
 Fixtures: `company` (the demo, quiet), `story` (a page of JupyterLab on its dashboard, a picture of every step).
 """
@@ -117,6 +117,17 @@ def open_dashboard(page: Page, url: str) -> None:
     page.goto(url)
     run_all(page)
     page.locator("[data-qm=dashboard] [data-queue]").first.wait_for(timeout=1_000 * REFRESHED)
+
+
+def wait_for_charts(page: Page) -> None:
+    """Wait until the charts of the open queue are drawn over their whole width."""
+    page.wait_for_function(
+        """() => {
+            const charts = document.querySelector(".qm-charts"), drawn = charts?.querySelector(".main-svg");
+            return drawn && drawn.getBoundingClientRect().width > 0.9 * charts.getBoundingClientRect().width;
+        }""",
+        timeout=1_000 * REFRESHED,
+    )
 
 
 def colour(element: Locator) -> str:
