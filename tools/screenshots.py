@@ -1,77 +1,84 @@
-"""Takes the pictures of the README: the dashboard on the embedded demo, light and dark; for `make screenshots`."""
+"""Takes the pictures of the README: a private demo in trouble, in JupyterLab and as a web page; `make screenshots`."""
 
 from __future__ import annotations
 
-import os
-import re
-import signal
-import subprocess
-import sys
-import tempfile
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Literal
+
+from playwright.sync_api import Browser, Page
 
 from tests.support.jupyter import chromium, open_page
-from tests.support.wait import wait_until
+from tests.support.story import Company, new_company, open_dashboard, wait_for_charts
 
-ROOT = Path(__file__).resolve().parent.parent
-QUEUEMON = Path(sys.executable).with_name("queuemon")
-#: What is to be seen: one queue full, one queue failing, the others well.
-SCENARIOS = ("mrr-bug", "black-friday")
+DOCS = Path(__file__).resolve().parent.parent / "docs"
+ANALYTICS = "queue:analytics:daily-aggregate"
+
+Theme = Literal["light", "dark"]
+THEMES: dict[Theme, str] = {"light": "JupyterLab Light", "dark": "JupyterLab Dark"}
+#: Milliseconds for whatever appears, also on a machine that does something else meanwhile.
+PATIENCE = 90_000
 
 
-@contextmanager
-def demo() -> Iterator[dict[str, str]]:
-    """The environment of a demo of its own; the servers are gone afterwards."""
-    with tempfile.TemporaryDirectory(prefix="queuemon-pictures-") as folder:
-        Path(folder).chmod(0o711)  # as root, the servers run under an account without rights
-        kept = {name: value for name, value in os.environ.items() if not name.startswith("QUEUEMON_")}
-        environment = {**kept, "QUEUEMON_DEMO_DIR": f"{folder}/demo"}
-        try:
-            subprocess.run([QUEUEMON, "demo", "up"], check=True, env=environment)
-            for scenario in SCENARIOS:
-                subprocess.run([QUEUEMON, "demo", "scenario", scenario], check=True, env=environment)
-            yield environment
-        finally:
-            subprocess.run([QUEUEMON, "demo", "down"], check=False, env=environment)
+def choose_theme(company: Company, theme: Theme) -> None:
+    """Set JupyterLab's theme, as its settings menu does."""
+    folder = company.place.base / "home/.jupyter/lab/user-settings/@jupyterlab/apputils-extension"
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "themes.jupyterlab-settings").write_text(json.dumps({"theme": THEMES[theme]}))
 
 
 @contextmanager
-def served(environment: dict[str, str], theme: str) -> Iterator[str]:
-    """The URL of the dashboard as a web page in a theme."""
-    script = f"from queuemon.views.launch import serve; serve(browser=False, theme={theme!r})"
-    with tempfile.TemporaryDirectory() as folder:
-        log = Path(folder) / "log"
-        with log.open("w") as output:
-            program = subprocess.Popen(
-                [sys.executable, "-c", script], cwd=folder, env=environment, stdout=output, stderr=subprocess.STDOUT
-            )
-        try:
-            found = wait_until(
-                lambda: re.search(r"runs\. Open\s+(http\S+)", log.read_text()),
-                timeout=60,
-                message="Voilà prints its URL",
-            )
-            assert found
-            yield found[1]
-        finally:
-            program.send_signal(signal.SIGINT)
-            program.wait(30)
+def dashboard(company: Company, browser: Browser, theme: Theme) -> Iterator[Page]:
+    """JupyterLab on the dashboard, without its file browser."""
+    choose_theme(company, theme)
+    with company.lab() as url:
+        page = open_page(browser, width=1400, height=900, colour_scheme=theme).page
+        open_dashboard(page, url)
+        files = page.locator("#jp-left-stack")
+        if files.is_visible():  # JupyterLab remembers that they were put away
+            page.keyboard.press("Control+b")
+            files.wait_for(state="hidden")
+        yield page
+        page.close()
+
+
+def take(page: Page, name: str) -> None:
+    """Write one picture, with the mouse out of the way."""
+    page.mouse.move(1, 1)
+    page.screenshot(path=DOCS / name, animations="disabled")
+    print(f"docs/{name}")
+
+
+def details(page: Page) -> None:
+    """Open the failed jobs of the analytics queue, with their charts."""
+    page.get_by_role("button", name=f"View details of {ANALYTICS}", exact=True).click()
+    page.get_by_role("tab", name="Failed").click(timeout=PATIENCE)
+    page.locator("tr[data-job]").nth(11).wait_for(timeout=PATIENCE)
+    wait_for_charts(page)
 
 
 def main() -> None:
-    """Write docs/dashboard-light.png and docs/dashboard-dark.png."""
-    with demo() as environment, chromium() as browser:
-        for theme in ("light", "dark"):
-            with served(environment, theme) as url:
-                page = open_page(browser, width=1400, height=900, colour_scheme=theme).page  # type: ignore[arg-type]
-                page.goto(url)
-                page.wait_for_selector("[data-qm=dashboard] [data-queue]", timeout=60_000)
-                page.wait_for_load_state("networkidle")
-                page.wait_for_timeout(6_000)  # a second refresh, so that trends are drawn
-                page.locator("[data-qm=dashboard]").screenshot(path=ROOT / "docs" / f"dashboard-{theme}.png")
-                page.close()
+    """Bring up the demo with two incidents, and picture it from all sides."""
+    with new_company() as company, chromium() as browser:
+        company.queuemon("demo", "up")
+        company.queuemon("demo", "scenario", "mrr-bug")
+        company.queuemon("demo", "scenario", "black-friday")
+        with dashboard(company, browser, "light") as page:
+            take(page, "dashboard-light.png")
+            details(page)
+            take(page, "queue-details.png")
+            page.locator("tr[data-job]").first.click()
+            page.get_by_label("Stack trace of").first.wait_for(timeout=PATIENCE)
+            take(page, "job-details.png")
+        with dashboard(company, browser, "dark") as page:
+            take(page, "dashboard-dark.png")
+        with company.lab("serve") as url:
+            page = open_page(browser, width=1400, height=900).page
+            page.goto(url)
+            page.locator("[data-qm=dashboard] [data-queue]").first.wait_for(timeout=PATIENCE)
+            take(page, "web-page.png")
 
 
 if __name__ == "__main__":
