@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 from urllib.parse import unquote, urlsplit
 
 import psycopg
@@ -15,6 +16,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from queuemon.config import Settings
 from queuemon.errors import NotAllowed, QueuemonError, SchemaMismatch, StoreError, StoreTimeout, StoreUnavailable
 from queuemon.schema.tables import TABLES, Tables
+from queuemon.store.patience import PatientConnection, ServerSilent, patience_for
 
 STORE = "postgresql"
 
@@ -38,6 +40,7 @@ class Postgres:
         `seconds` replaces the statement timeout (0 means none) within this transaction.
         """
         with translated(self.settings), self.engine.connect() as connection, connection.begin():
+            _give_patience(connection, self.settings.statement_timeout_seconds if seconds is None else seconds)
             if read_only:
                 connection.execute(text("SET TRANSACTION READ ONLY"))
             if seconds is not None:
@@ -50,6 +53,7 @@ class Postgres:
     def statement(self) -> Iterator[Connection]:
         """A connection on which every statement is its own transaction: one round trip instead of three."""
         with translated(self.settings), self.engine.connect() as connection:
+            _give_patience(connection, self.settings.statement_timeout_seconds)
             yield connection.execution_options(isolation_level="AUTOCOMMIT")
 
     def close(self) -> None:
@@ -57,9 +61,16 @@ class Postgres:
         self.engine.dispose()
 
 
+def _give_patience(connection: Connection, seconds: float) -> None:
+    """Wait for each answer as long as the statement timeout allows, and a little more."""
+    raw = connection.connection.dbapi_connection
+    if isinstance(raw, PatientConnection):
+        raw.patience = patience_for(seconds)
+
+
 def _engine(settings: Settings, application: str) -> Engine:
     """An engine whose URL is taken apart here, so that no driver message can print a password."""
-    arguments = connection_arguments(settings.database_url.get_secret_value())
+    arguments: dict[str, Any] = dict(connection_arguments(settings.database_url.get_secret_value()))
     arguments.setdefault("connect_timeout", str(max(1, round(settings.connect_timeout_seconds))))
     arguments["application_name"] = application
     for name, value in (("keepalives_idle", "10"), ("keepalives_interval", "5"), ("keepalives_count", "3")):
@@ -67,7 +78,7 @@ def _engine(settings: Settings, application: str) -> Engine:
     arguments.setdefault("tcp_user_timeout", "15000")
     engine = create_engine(
         "postgresql+psycopg://",
-        connect_args=arguments,
+        creator=lambda: PatientConnection.connect(**arguments),
         pool_size=5,
         max_overflow=10,
         pool_timeout=settings.connect_timeout_seconds,
@@ -79,6 +90,8 @@ def _engine(settings: Settings, application: str) -> Engine:
     @event.listens_for(engine, "connect")
     def set_bounds(connection: psycopg.Connection, _record: object) -> None:
         """Bounds of every session; set once per connection instead of a round trip per transaction."""
+        if isinstance(connection, PatientConnection):
+            connection.patience = patience_for(settings.statement_timeout_seconds)
         with connection.cursor() as cursor:
             cursor.execute(
                 "SELECT set_config('statement_timeout', %s, false), set_config('lock_timeout', %s, false),"
@@ -145,6 +158,13 @@ def _from_driver(error: BaseException | None, settings: Settings) -> QueuemonErr
     if isinstance(error, psycopg.Error):
         primary = (error.diag.message_primary or "").strip()
     match error:
+        case ServerSilent():
+            return StoreTimeout(
+                f"PostgreSQL at {target} took the request and does not answer",
+                expected=f"an answer within {settings.statement_timeout_seconds:g} s",
+                next_step="check the server's load, its disks and the network; the connection was given up",
+                store=STORE,
+            )
         case pg.QueryCanceled():
             return StoreTimeout(
                 f"PostgreSQL did not finish within {settings.statement_timeout_seconds:g} s and was asked to stop",
