@@ -205,7 +205,7 @@ class Workbench:
         limit: int = 1_000_000,
         seconds: float = 60.0,
     ) -> None:
-        """The matching jobs, newest first, streamed as CSV."""
+        """The matching jobs, newest first, streamed as CSV; an apostrophe disarms what a spreadsheet would run."""
         from queuemon.store import export
 
         self._check_limit(limit)

@@ -18,12 +18,22 @@ EXPORT_LIMIT = 10_000_000
 
 
 def write_csv(
-    postgres: Postgres, where: JobFilter, columns: Sequence[str], limit: int, target: IO[bytes], *, seconds: float
+    postgres: Postgres,
+    where: JobFilter,
+    columns: Sequence[str],
+    limit: int,
+    target: IO[bytes],
+    *,
+    seconds: float,
+    formulas: bool = False,
 ) -> None:
-    """Stream the matching jobs, newest first, as CSV with a header line into `target`. Flat memory."""
+    """Stream the matching jobs, newest first, as CSV with a header line into `target`. Flat memory.
+
+    Text that a spreadsheet would take for a formula gets an apostrophe in front, unless `formulas`.
+    """
     with postgres.begin(seconds=seconds, read_only=True) as connection:
         query, parameters = jobs.exported(
-            connection, postgres.tables, postgres.settings, where, columns=columns, limit=limit
+            connection, postgres.tables, postgres.settings, where, columns=columns, limit=limit, formulas=formulas
         )
         driver = connection.connection.driver_connection
         assert driver is not None
@@ -41,7 +51,7 @@ def read_arrow(postgres: Postgres, where: JobFilter, columns: Sequence[str], lim
     from pyarrow import csv
 
     buffer = io.BytesIO()
-    write_csv(postgres, where, columns, limit, buffer, seconds=seconds)
+    write_csv(postgres, where, columns, limit, buffer, seconds=seconds, formulas=True)
     buffer.seek(0)
     types = {}
     for column in jobs.columns_of(postgres.tables, columns):

@@ -15,7 +15,7 @@ from functools import lru_cache
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, Select, Text, Uuid, any_, cast, func, literal, select, tuple_
+from sqlalchemy import Connection, Select, Text, Uuid, any_, case, cast, func, literal, select, tuple_
 from sqlalchemy.engine import RowMapping
 from sqlalchemy.sql.elements import ColumnElement
 
@@ -249,7 +249,7 @@ def columns_of(t: Tables, names: Sequence[str]) -> list[ColumnElement[Any]]:
             made.append(known[name].label(name))
         elif name.startswith("payload.") and len(name) > len("payload."):
             path = name.split(".")[1:]
-            made.append(func.jsonb_extract_path_text(t.jobs.c.payload, *path).label(name))
+            made.append(func.jsonb_extract_path_text(t.jobs.c.payload, *path, type_=Text).label(name))
         else:
             raise InvalidValue(
                 f"there is no column {name!r}",
@@ -259,15 +259,37 @@ def columns_of(t: Tables, names: Sequence[str]) -> list[ColumnElement[Any]]:
     return made
 
 
+#: What a spreadsheet would take for a formula; a plain number with a sign is none.
+FORMULA = r"^[=@\t\r]|^[+-](?![0-9.]+$)"
+
+
 def exported(
-    connection: Connection, t: Tables, settings: Settings, where: JobFilter, *, columns: Sequence[str], limit: int
+    connection: Connection,
+    t: Tables,
+    settings: Settings,
+    where: JobFilter,
+    *,
+    columns: Sequence[str],
+    limit: int,
+    formulas: bool,
 ) -> tuple[Any, dict[str, Any]]:
-    """An export as (SQL with psycopg placeholders, its parameters): the reader of big results runs it as a COPY."""
+    """An export as (SQL with psycopg placeholders, its parameters): the reader of big results runs it as a COPY.
+
+    Without `formulas`, text that a spreadsheet would run gets an apostrophe in front.
+    """
+    chosen = columns_of(t, columns)
     statement = (
-        select(*columns_of(t, columns))
+        select(*(chosen if formulas else map(_inert, chosen)))
         .where(conditions(where, t, now=None, lease_seconds=settings.lease_seconds))
         .order_by(t.jobs.c.id.desc())
         .limit(limit)
     )
     compiled = statement.compile(connection, compile_kwargs={"render_postcompile": True})
     return str(compiled), dict(compiled.params)
+
+
+def _inert(column: ColumnElement[Any]) -> ColumnElement[Any]:
+    """The column, its text made harmless for spreadsheets."""
+    if not isinstance(column.type, Text):
+        return column
+    return case((column.regexp_match(FORMULA), func.concat("'", column)), else_=column).label(column.name)

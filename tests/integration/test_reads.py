@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import io
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -329,6 +330,33 @@ def test_a_frame_has_typed_columns_and_payload_fields_as_text(workbench: Workben
     target = io.BytesIO()
     workbench.export_csv(target, "status:failed", columns=["queue"])
     assert target.getvalue() == b"queue\nmail\n"
+
+
+@pytest.mark.parametrize(
+    ("found", "written"),
+    [
+        ('=HYPERLINK("http://x","y")', '\'=HYPERLINK("http://x","y")'),
+        ("@SUM(1)", "'@SUM(1)"),
+        ("+cmd|x", "'+cmd|x"),
+        ("-1+1", "'-1+1"),
+        ("\t=1", "'\t=1"),
+        ("-17.5", "-17.5"),
+        ("1=1", "1=1"),
+    ],
+)
+def test_a_csv_holds_no_formulas_and_a_frame_the_text_itself(workbench: Workbench, found: str, written: str) -> None:
+    run(
+        workbench,
+        "INSERT INTO jobs (id, queue, status, payload, error_message)"
+        " VALUES (gen_random_uuid(), 'mail', 'failed', jsonb_build_object('a', CAST(:found AS text)), :found)",
+        found=found,
+    )
+    columns = ["error_message", "payload.a", "attempts"]
+    target = io.BytesIO()
+    workbench.export_csv(target, "", columns=columns)
+    assert list(csv.reader(io.StringIO(target.getvalue().decode())))[1:] == [[written, written, "0"]]
+    frame = workbench.frame("", columns=columns)
+    assert list(frame["error_message"]) == list(frame["payload.a"]) == [found]
 
 
 def test_counts_come_from_the_counters_or_are_capped_and_say_so(workbench: Workbench) -> None:
