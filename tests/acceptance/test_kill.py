@@ -23,6 +23,7 @@ from queuemon.schema.migrate import upgrade
 from queuemon.store import Store
 from queuemon.workbench import Workbench
 from tests.support import ledger, load
+from tests.support.proofs import Proof
 from tests.support.wait import wait_until
 
 pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(300)]
@@ -53,6 +54,10 @@ class Site:
 
     def start_relay(self, name: str) -> None:
         self.start(name, "queuemon", "relay")
+
+    def start_producers(self) -> None:
+        for seed in (1, 2):
+            self.start(f"producer-{seed}", "tests.support.load", str(self.folder), str(seed), str(RATE))
 
     def kill(self, name: str) -> None:
         process = self.running.pop(name)
@@ -117,8 +122,7 @@ def _processes(site: Site) -> Iterator[None]:
         site.start_relay("relay-1")
         site.start_relay("relay-2")
         site.start("supervisor", "queuemon", "supervisor", "--handlers", "tests.support.load:handle", "--grace", "5")
-        for seed in (1, 2):
-            site.start(f"producer-{seed}", "tests.support.load", str(site.folder), str(seed), str(RATE))
+        site.start_producers()
         yield
     except BaseException:
         for path in sorted(site.folder.glob("*.log")):
@@ -184,28 +188,60 @@ def _delete_some(site: Site) -> set[str]:
     return {row[0] for row in site.rows("SELECT unnest(done_ids)::text FROM queuemon.action_chunks")}
 
 
+def _kill_relay(site: Site) -> None:
+    site.kill("relay-1")
+    site.more_arrive(PHASE // 2)
+    site.start_relay("relay-1")
+
+
+def _kill_valkey(site: Site) -> None:
+    urls = site.stack.urls()
+    psutil.Process(site.stack.status().valkey.pid).kill()
+    site.more_arrive(PHASE // 2)  # jobs are accepted while Valkey is away
+    assert site.stack.up() == urls
+    site.more_complete()
+
+
+def _kill_postgres(site: Site) -> None:
+    urls = site.stack.urls()
+    psutil.Process(site.stack.status().postgres.pid).kill()
+    wait_until(lambda: not site.stack.status().postgres.running, message="PostgreSQL has gone")
+    assert site.stack.up() == urls
+    site.more_complete()
+
+
+KILLS = {"worker": _kill_worker_with_a_job, "relay": _kill_relay, "valkey": _kill_valkey, "postgres": _kill_postgres}
+
+
+@pytest.mark.prove
+@pytest.mark.timeout(0)
+def test_after_kills_in_random_order_at_random_moments_the_books_balance(
+    site: Site, proof: Proof, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for case in proof.cases([f"seed {n}" for n in range(1, 41)], sample=1):
+        draw = random.Random(case)
+        victims = draw.choices(list(KILLS), k=3)
+        for victim in victims:
+            site.more_arrive(draw.randint(1, 200))
+            KILLS[victim](site)
+        _quiesce(site)
+        record = _record(site, deleted=set())
+        assert ledger.violations(record) == [], f"{case}: {', '.join(victims)}"
+        with capsys.disabled():
+            print(f"  {case}: {', '.join(victims)} killed; {len(record.rows):,} jobs, {len(record.starts):,} starts")
+        site.start_producers()
+
+
 def test_after_kill_9_of_every_part_under_load_nothing_is_lost_or_repeated(
     site: Site, capsys: pytest.CaptureFixture[str]
 ) -> None:
     site.more_arrive()
     _kill_worker_with_a_job(site)
     site.more_arrive()
-
-    site.kill("relay-1")
-    site.more_arrive(PHASE // 2)
-    site.start_relay("relay-1")
-
-    urls = site.stack.urls()
-    psutil.Process(site.stack.status().valkey.pid).kill()
-    site.more_arrive(PHASE // 2)  # jobs are accepted while Valkey is away
-    assert site.stack.up() == urls
-    site.more_complete()
+    _kill_relay(site)
+    _kill_valkey(site)
     site.more_arrive()
-
-    psutil.Process(site.stack.status().postgres.pid).kill()
-    wait_until(lambda: not site.stack.status().postgres.running, message="PostgreSQL has gone")
-    assert site.stack.up() == urls
-    site.more_complete()
+    _kill_postgres(site)
     site.more_arrive()
     _kill_worker_with_a_job(site)
 
