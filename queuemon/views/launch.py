@@ -46,6 +46,11 @@ OVERRIDES: Final[Mapping[str, Mapping[str, Any]]] = {
     "@jupyter-widgets/jupyterlab-manager:plugin": {"saveState": False},
 }
 
+#: Read by the server. A person's own jupyter_server_config.py wins over it.
+SERVER_CONFIG: Final = f"from {__name__} import forget_widgets\nc.ContentsManager.pre_save_hook = forget_widgets\n"
+
+_WIDGET: Final = "application/vnd.jupyter.widget-view+json"
+
 
 # --------------------------------------------------------------------------------------------------------- notebooks
 
@@ -134,6 +139,14 @@ def _write(path: Path, content: bytes) -> None:
         ) from None
 
 
+def forget_widgets(*, model: dict[str, Any], **_: object) -> None:
+    """Leave widgets out of a notebook that JupyterLab saves: opened again, they would only say "model not found"."""
+    content = model.get("content")
+    for cell in content["cells"] if model.get("type") == "notebook" and content else ():
+        if "outputs" in cell:
+            cell["outputs"] = [output for output in cell["outputs"] if _WIDGET not in output.get("data", {})]
+
+
 # ----------------------------------------------------------------------------------------------------------- servers
 
 
@@ -155,6 +168,7 @@ def lab(
     command += ["--ServerApp.port_retries=0", *_as_root()]
     with tempfile.TemporaryDirectory(prefix="queuemon-lab-") as settings:
         _write(Path(settings) / "labconfig" / "default_setting_overrides.json", json.dumps(OVERRIDES).encode())
+        _write(Path(settings) / "jupyter_server_config.py", SERVER_CONFIG.encode())
         return _run(
             command,
             folder,

@@ -104,3 +104,13 @@ def test_a_taken_port_and_an_unknown_notebook_are_one_sentence_each(tmp_path: Pa
         launch.lab(tmp_path, "nope.ipynb")
     with pytest.raises(InvalidValue, match="light or dark"):
         launch.serve(tmp_path, theme="pink")
+
+
+def test_a_saved_notebook_keeps_its_outputs_but_no_widget() -> None:
+    text, widget = ({"output_type": "display_data", "data": {mime: ""}} for mime in ("text/plain", launch._WIDGET))
+    stream = {"output_type": "stream", "text": "said"}
+    cells = [{"cell_type": "markdown"}, {"cell_type": "code", "outputs": [text, widget, stream]}]
+    launch.forget_widgets(model={"type": "notebook", "content": {"cells": cells}}, path="x.ipynb")
+    assert cells[1]["outputs"] == [text, stream]
+    launch.forget_widgets(model={"type": "file", "content": "text"}, path="x.txt")
+    launch.forget_widgets(model={"type": "notebook", "content": None}, path="x.ipynb")
