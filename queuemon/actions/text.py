@@ -105,7 +105,8 @@ def backlog_effect(count: Count, queues: Mapping[str, QueueStats], rates: Mappin
     where = next(iter(queues)) if len(queues) == 1 else f"{len(queues)} queues"
     words = f"adds {count} to the {waiting:,} waiting in {where}"
     rate = sum(rates.get(q.name, 0.0) for q in queues.values())
-    if rate > 0 and count.value:
+    # Only where more waits than a few seconds bring is the rate what the workers can do, not merely what comes in.
+    if count.value and 0 < 5 * rate < waiting:
         words += (
             f"; at the present {rate:,.1f} jobs/s that is about {duration(max(1, round(count.value / rate)))} of work"
         )

@@ -110,6 +110,9 @@ def test_a_plan_names_the_present_rate_and_what_is_paused(desk: Desk) -> None:
     desk.sql("UPDATE jobs SET finished_at = now() - interval '1 minute' WHERE id = ANY(:ids)", ids=done)
     desk.act("pause", "mail")
     plan = actions.plan(desk.store, "retry", "queue:mail status:failed")
+    assert plan.effect == "adds 12 to the 0 waiting in queue:mail", "nothing waits: the rate is what comes in"
+    desk.add("waiting", 100)
+    plan = actions.plan(desk.store, "retry", "queue:mail status:failed")
     assert "jobs/s that is about" in plan.effect
     assert plan.warnings == ("queue:mail is paused: they will wait until it is resumed",)
 
