@@ -293,6 +293,13 @@ class JobDetail:
     redis: RedisPlace
     clock: datetime
 
+    @property
+    def no_history(self) -> str:
+        """Why there is no history, in words; empty where there is one."""
+        if self.attempts:
+            return ""
+        return "No attempt yet." if not self.job.attempts else "No record of its attempts: purged, or never written."
+
     def to_frame(self) -> pd.DataFrame:
         """One row per attempt or event."""
         return _frame(self.attempts)

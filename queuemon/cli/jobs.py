@@ -165,7 +165,7 @@ def _print_detail(detail: JobDetail, keys: Keys) -> None:
         rows.append(("Error", cell(error, limit=1_000, style="red")))
     out.print(facts(rows))
     say("")
-    out.print(cell("History", style="bold") if detail.attempts else cell("No attempt yet.", style="dim"))
+    out.print(cell("History", style="bold") if detail.attempts else cell(detail.no_history, style="dim"))
     for entry in detail.attempts:
         what = f"attempt {entry.attempt}" if entry.kind == "attempt" else entry.kind
         spent = f" after {duration(entry.duration_ms / 1000)}" if entry.duration_ms is not None else ""

@@ -244,7 +244,10 @@ def detail(value: JobDetail, keys: Keys) -> Safe:
         ("In Redis", " ".join(part for part in (value.redis.where, value.redis.note) if part)),
     ]
     parts = [table(("", ""), facts), el("h4", "History")]
-    parts += [_attempt(a) for a in value.attempts] or [el("p", "No attempt yet.", class_="dim")]
+    parts += [_attempt(a) for a in value.attempts] or [
+        el("p", value.no_history, class_="dim"),
+        el("p", _error(job), class_="bad"),
+    ]
     lines = "\n".join(f"{'  ' * row.depth}{row.key + ': ' if row.key else ''}{row.text}" for row in tree(job.payload))
     return join([*parts, el("h4", "Payload"), el("pre", lines)])
 

@@ -78,6 +78,7 @@ def job_values(found: JobDetail, keys: Keys) -> dict[str, Any]:
         "error": clean(": ".join(p for p in (job.error_type, job.error_message) if p), 2_000, lines=True),
         "place": place_text(found),
         "history": [attempt_values(a) for a in found.attempts],
+        "noHistory": found.no_history,
         "tree": [[r.depth, r.key, r.kind, r.text, r.open] for r in tree(job.payload)],
         "can": {
             "retry": job.status in RETRYABLE,

@@ -162,6 +162,22 @@ def test_from_a_queue_to_a_job_to_its_retry(dashboard: Any, lab: Server) -> None
     assert watched.errors == []
 
 
+def test_escape_closes_what_is_open_wherever_in_it_the_hand_was(dashboard: Any) -> None:
+    page: Page = dashboard().page
+    page.get_by_label(f"View details of {MRR}").click()
+    page.locator("tr.qm-job").first.click()
+    job = page.get_by_role("dialog", name="Job details")
+    # Neither text takes the focus: it goes to the frame around the dialog.
+    job.get_by_role("heading", name="Job details").click()
+    page.keyboard.press("Escape")
+    expect(job).to_be_hidden()
+    page.get_by_label(f"Clear failed of {MRR}").click()
+    title = page.locator("[data-qm=confirm] [data-qm=plan-title]")
+    title.click()
+    page.keyboard.press("Escape")
+    expect(title).to_be_hidden()
+
+
 def test_what_destroys_asks_for_the_count_and_a_reason(dashboard: Any) -> None:
     page: Page = dashboard().page
     page.get_by_label(f"Clear failed of {MRR}").click()

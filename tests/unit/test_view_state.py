@@ -11,12 +11,13 @@ from typing import Any
 import pytest
 
 from queuemon.config import Settings
-from queuemon.contract import JobStatus
+from queuemon.contract import JobStatus, Keys
 from queuemon.errors import InvalidValue, StoreUnavailable
 from queuemon.model import ActionKind, HalfError, Plan
+from queuemon.render import html
 from queuemon.views.confirm import Confirmation
 from queuemon.views.inspector import Inspector
-from queuemon.views.jobs import PAGE
+from queuemon.views.jobs import PAGE, job_values
 from queuemon.views.poller import Poller
 from queuemon.views.state import NOBODY_CONSUMES, PROBLEMS, Board
 from tests.support import fake_workbench as fake
@@ -318,6 +319,20 @@ def test_closing_the_details_drops_what_is_still_being_read(inspector: Inspector
     inspector.refresh()
     inspector.ask(status="failed", text="")
     assert (inspector.details, inspector.page, inspector.trend) == ({}, {}, None)
+
+
+def test_a_job_without_a_record_of_its_attempts_shows_its_last_error_all_the_same(bench: fake.FakeWorkbench) -> None:
+    target = bench.jobs_of["analytics:daily-aggregate"][0]
+    found = replace(bench.job(str(target.id)), attempts=())
+    values = job_values(found, Keys())
+    assert values["history"] == []
+    assert values["noHistory"] == "No record of its attempts: purged, or never written."
+    assert "Division by zero in MRR calculation" in values["error"]
+    shown = str(html.detail(found, Keys()))
+    assert "No record of its attempts" in shown
+    assert "Division by zero in MRR calculation" in shown
+    fresh = replace(found, job=replace(found.job, attempts=0))
+    assert job_values(fresh, Keys())["noHistory"] == "No attempt yet."
 
 
 def test_a_job_shows_its_facts_attempts_payload_and_what_may_be_done(
