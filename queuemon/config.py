@@ -248,14 +248,24 @@ def _check_url(value: object, schemes: tuple[str, ...], variable: str) -> None:
         parts = urlsplit(str(value))
         _ = parts.port
         fine = parts.scheme.split("+")[0] in schemes
+        if "redis" in schemes:
+            _ = redis_database(str(value))
     except ValueError:
         fine = False
     if not fine:
         raise ConfigError(
             f"{variable} is not a URL that can be used here (it is not shown: it may hold a password)",
-            expected=f"{schemes[0]}://user:password@host:port/name",
+            expected=f"{schemes[0]}://user:password@host:port/{'number' if 'redis' in schemes else 'name'}",
             next_step=f"correct {variable}; special characters in the password are written as %XX",
         )
+
+
+def redis_database(url: str) -> int:
+    """The number of the logical database that a Redis URL names, 0 without one; raises ValueError for anything else."""
+    parts = urlsplit(url)
+    named = dict(pair.partition("=")[::2] for pair in parts.query.split("&")).get("db", "")
+    path = "" if parts.scheme == "unix" else parts.path.strip("/")
+    return int(path or named or "0")
 
 
 def _profiles(path: Path) -> dict[str, dict[str, Any]]:

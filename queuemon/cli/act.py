@@ -156,12 +156,12 @@ def _carry_out(
     plan = wb.plan(kind, target, **options)
     if not as_json:
         print_plan(plan, wb.settings.keys)
-    nothing = plan.kind.bulk and plan.count == 0
+    nothing = plan.count == 0
     if nothing or not yes:
         if as_json:
             print_json({"plan": plan, "result": None})
         else:
-            say("Nothing matches: nothing was changed." if nothing else "Nothing was changed. Add --yes to do this.")
+            say(_why_not(wb, plan))
         raise typer.Exit(NOTHING if nothing else DONE)
     with _stoppable() as stop, _shown(plan, as_json) as progress:
         result = wb.apply(plan, reason=reason, progress=progress, stop=stop)
@@ -170,6 +170,15 @@ def _carry_out(
     else:
         say(result.summary)
     raise typer.Exit(code_of(result))
+
+
+def _why_not(wb: Workbench, plan: Plan) -> str:
+    """Why the plan was not carried out, and what would."""
+    if plan.count == 0:
+        return f"{'Nothing matches' if plan.kind.bulk else 'Nothing to do'}: nothing was changed."
+    if (why := wb.read_only_reason) is not None:
+        return f"Nothing was changed, and nothing can be from here: {why}."
+    return "Nothing was changed. Add --yes to do this."
 
 
 def code_of(result: ActionResult) -> int:

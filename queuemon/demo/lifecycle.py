@@ -27,11 +27,14 @@ from queuemon.store import Store, demo, workers
 from queuemon.workbench import DEMO_URLS
 
 RELAY: Final = "relay"
+#: Any number may run: where one is killed, the other goes on at once.
+SECOND_RELAY: Final = "relay-2"
 SUPERVISOR: Final = "supervisor"
 PRODUCER: Final = "producer"
 #: The background processes, as arguments of this Python. URLs travel in the environment: everybody reads `ps`.
 PROCESSES: Final[Mapping[str, tuple[str, ...]]] = {
     RELAY: ("-m", "queuemon", "relay"),
+    SECOND_RELAY: ("-m", "queuemon", "relay"),
     SUPERVISOR: ("-m", "queuemon", "supervisor", "--handlers", "queuemon.demo.workload:HANDLERS", "--grace", "5"),
     PRODUCER: ("-m", "queuemon.demo.workload"),
 }

@@ -220,6 +220,13 @@ def _from_driver(error: BaseException | None, settings: Settings) -> QueuemonErr
                     next_step="correct the name, or create the database",
                     store=STORE,
                 )
+            if "ssl" in words or "certificate" in words:
+                return StoreUnavailable(
+                    f"PostgreSQL at {target} and this side do not agree on TLS",
+                    expected="a certificate that is trusted here, as sslmode and sslrootcert say",
+                    next_step="correct sslmode or sslrootcert in QUEUEMON_DATABASE_URL or the profile",
+                    store=STORE,
+                )
             if "starting up" in words or "shutting down" in words or "recovery mode" in words:
                 return StoreUnavailable(
                     f"PostgreSQL at {target} is starting up or shutting down",

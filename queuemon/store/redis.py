@@ -15,7 +15,7 @@ from redis import exceptions as rx
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from queuemon.config import Settings
+from queuemon.config import Settings, redis_database
 from queuemon.contract import Keys, decode_element
 from queuemon.errors import NotAllowed, QueuemonError, StoreError, StoreTimeout, StoreUnavailable
 from queuemon.model import RedisHalf, RedisPlace, RedisQueue
@@ -163,12 +163,11 @@ def connection_arguments(settings: Settings) -> dict[str, Any]:
         "socket_connect_timeout": settings.connect_timeout_seconds,
         "health_check_interval": 0,
         # One retry at once, on a connection that the server closed while it lay in the pool.
-        "retry": Retry(NoBackoff(), 1),
+        "retry": Retry(NoBackoff(), 1, supported_errors=(rx.ConnectionError,)),
         "retry_on_error": [rx.ConnectionError],
         "protocol": 2,
     }
-    database = options.get("db", "") if parts.scheme == "unix" else parts.path.lstrip("/") or options.get("db", "")
-    arguments["db"] = int(database) if database.isdigit() else 0
+    arguments["db"] = redis_database(settings.redis_url.get_secret_value())
     if parts.scheme == "unix":
         arguments["unix_socket_path"] = unquote(parts.path)
     else:
@@ -222,6 +221,13 @@ def _from_driver(error: rx.RedisError, settings: Settings) -> QueuemonError:
             f"Redis at {where} is loading its data",
             expected="a server that answers",
             next_step="wait a moment",
+            store=STORE,
+        )
+    if isinstance(error, rx.ConnectionError) and "ssl" in words.lower():
+        return StoreUnavailable(
+            f"Redis at {where} and this side do not agree on TLS",
+            expected="a certificate that is trusted here, and rediss:// only for a port that speaks TLS",
+            next_step="check the scheme of QUEUEMON_REDIS_URL, and name the authority with ?ssl_ca_certs=FILE",
             store=STORE,
         )
     if isinstance(error, rx.ConnectionError):

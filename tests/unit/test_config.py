@@ -88,6 +88,12 @@ def test_a_profile_sets_everything_and_the_environment_beats_it(monkeypatch: pyt
             "QUEUEMON_DATABASE_URL is not a URL",
         ),
         (f"[profiles.p]\ndatabase_url = 'postgresql://u:canary@h:port/x'\nredis_url = '{REDIS}'", "not a URL"),
+        (f"[profiles.p]\ndatabase_url = '{DATABASE}'\nredis_url = 'redis://h/prod'", "QUEUEMON_REDIS_URL is not a URL"),
+        (f"[profiles.p]\ndatabase_url = '{DATABASE}'\nredis_url = 'redis://h/0/99'", "QUEUEMON_REDIS_URL is not a URL"),
+        (
+            f"[profiles.p]\ndatabase_url = '{DATABASE}'\nredis_url = 'redis://h/?db=x'",
+            "QUEUEMON_REDIS_URL is not a URL",
+        ),
         ("[profiles.p]\ncolor = 'red'", "setting 'color' does not exist"),
         ("[profiles.p]\ncolour = 'pink'", "setting 'colour' cannot be used"),
         ("[profiles.p]\nlease_seconds = -1", "setting 'lease_seconds' cannot be used"),
