@@ -63,13 +63,7 @@ def test_from_the_command_to_numbers_that_move(
 
         wait_until(moved, timeout=REFRESHED, message="a number has changed")
         said["Run All → numbers change"] = time.monotonic() - began
-        wait_until(lambda: len(moved()) == 5, timeout=REFRESHED, message="numbers of all five queues have changed")
+        wait_until(lambda: len(moved()) == 5, timeout=2 * REFRESHED, message="numbers of all five queues have changed")
         said["Run All → those of all five have"] = time.monotonic() - began
-
-        # The saved notebook shows no dashboard of a kernel that is gone.
-        notebook = company.place.folder / "notebooks" / "dashboard.ipynb"
-        page.locator(".jp-NotebookPanel-toolbar [data-jp-item-name=save]").get_by_role("button").click()
-        wait_until(lambda: '"execution_count": 1' in notebook.read_text(), timeout=REFRESHED, message="it is saved")
-        assert "widget-view" not in notebook.read_text()
     with capsys.disabled():
         print("\n" + "\n".join(f"{seconds:6.1f} s  {what}" for what, seconds in said.items()))
