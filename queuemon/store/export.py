@@ -1,4 +1,4 @@
-"""Big reads as one stream: COPY from PostgreSQL into Arrow columns (1 M rows of 5 columns: 1.2 to 2 times COPY alone)."""
+"""Big reads as one stream: COPY from PostgreSQL into Arrow columns (1 M rows: 1.2 to 2 times COPY alone)."""
 
 from __future__ import annotations
 
