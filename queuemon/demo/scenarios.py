@@ -175,7 +175,7 @@ def bad_template(stage: Stage) -> str:
     stage.enqueue(EMAIL, payloads.campaign, TEMPLATE_JOBS, max_attempts=FEW_ATTEMPTS)
 
     def failed() -> int:
-        return stage.workbench.count(f"queue:{EMAIL} status:failed payload.template={payloads.BAD_TEMPLATE}").value
+        return stage.workbench.count(f'queue:{EMAIL} status:failed error:"Missing helper"').value
 
     stage.until(
         lambda: failed() >= TEMPLATE_FAILURES, f"{TEMPLATE_FAILURES} jobs with the bad template have failed in {EMAIL}"
