@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 from uuid import UUID
 
 from queuemon.contract import Health, JobStatus, Priority, Thresholds, health
@@ -357,20 +357,50 @@ class ActionKind(StrEnum):
     DELETE = "delete"
     CLEAR_FAILED = "clear-failed"
     RUN_NOW = "run-now"
+    PURGE = "purge"  # delete what waits
+    MOVE = "move"  # to another queue
+    EDIT = "edit"  # one job's payload, and retry
+    RESCUE = "rescue"  # take stuck jobs from workers that stopped beating
+    DELETE_STUCK = "delete-stuck"
+    ERASE = "erase"  # delete without a copy, and the copies that are kept
     PAUSE = "pause"
     RESUME = "resume"
     PRIORITISE = "prioritise"
     SCALE = "scale"
+    UNDO = "undo"  # of an earlier action
+    CANARY = "canary"  # retry a few, look, then more
+    REPAIR = "repair"  # drift between the stores
+    ADOPT = "adopt"  # make a job of a quarantined element
 
     @property
     def bulk(self) -> bool:
-        """Whether it acts on jobs (rather than on a queue)."""
-        return self in {ActionKind.RETRY, ActionKind.DELETE, ActionKind.CLEAR_FAILED, ActionKind.RUN_NOW}
+        """Whether it acts on jobs named by a filter or their ids."""
+        return self in _BULK
+
+    @property
+    def removes(self) -> bool:
+        """Whether its jobs no longer exist afterwards."""
+        return self in _REMOVES
 
     @property
     def destructive(self) -> bool:
         """Whether the confirmation asks for the typed count."""
-        return self in {ActionKind.DELETE, ActionKind.CLEAR_FAILED}
+        return self in _REMOVES
+
+    @property
+    def undoable(self) -> bool:
+        """Whether `undo` can take it back."""
+        return self in _UNDOABLE
+
+
+_REMOVES: Final = frozenset(
+    {ActionKind.DELETE, ActionKind.CLEAR_FAILED, ActionKind.PURGE, ActionKind.DELETE_STUCK, ActionKind.ERASE}
+)
+_BULK: Final = _REMOVES | {ActionKind.RETRY, ActionKind.RUN_NOW, ActionKind.MOVE, ActionKind.EDIT, ActionKind.RESCUE}
+_UNDOABLE: Final = (_REMOVES - {ActionKind.ERASE}) | {
+    ActionKind.RETRY, ActionKind.MOVE, ActionKind.EDIT,
+    ActionKind.PAUSE, ActionKind.RESUME, ActionKind.PRIORITISE, ActionKind.SCALE,
+}  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -487,9 +517,30 @@ class ActionRecord:
     done: int
     skipped: int
     started_at: datetime
+    #: When its last chunk committed.
+    updated_at: datetime
     finished_at: datetime | None
     options: Mapping[str, Any]
     summary: str
+    #: The action that this one took back.
+    undo_of: UUID | None = None
+    #: The action that took this one back.
+    undone_by: UUID | None = None
+    #: Until when it can be undone; None where it cannot (any more).
+    undoable_until: datetime | None = None
+    #: Says "running", but nobody has moved it on for a while: `resume_action` finishes it.
+    interrupted: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class JobOutcome:
+    """What an action did to one job."""
+
+    job_id: UUID
+    #: "done", "skipped", "gone" (of a selection: it no longer existed).
+    outcome: str
+    #: Why it was skipped.
+    why: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -504,6 +555,8 @@ class Pause:
     until: datetime | None
     #: The action that paused it, where one did.
     action_id: UUID | None
+    #: The list is parked too, for workers that ignore the flag.
+    hard: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -204,7 +204,7 @@ def _made(
     touched = _touched(store, around.half, found.by_queue)
     count, rate = found.count, sum(around.rates.values())
     warnings = base.warnings
-    if base.kind in {ActionKind.DELETE, ActionKind.CLEAR_FAILED}:
+    if base.kind.removes:
         effect = text.removal_effect(count, found.by_status, store.settings.undo_days)
     else:
         effect = text.backlog_effect(count, touched, around.rates)

@@ -74,7 +74,7 @@ def bulk_summary(
 ) -> str:
     """What a bulk action did: "Retried 45 of 50. 5 were skipped: 3 are running again, 2 were deleted." """
     verb, after, participle = _DONE[kind]
-    already = kind in {ActionKind.DELETE, ActionKind.CLEAR_FAILED}
+    already = kind.removes
     reasons = {**skipped, **({"was deleted already" if already else "was deleted": gone} if gone else {})}
     left = sum(reasons.values())
     if planned == 0 and not done:

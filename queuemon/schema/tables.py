@@ -195,6 +195,7 @@ def build(mapped: Mapped | None = None) -> Tables:
             ("actor", Text, required),  # PostgreSQL role / OS user
             ("summary", Text, required),
             ("undo_of", Uuid),
+            ("before", JSONB, required),  # what a queue's action replaced: undo compares and puts it back
             ("started_at", TIMESTAMPTZ, required),
             ("updated_at", TIMESTAMPTZ, required),
             ("finished_at", TIMESTAMPTZ),
@@ -229,6 +230,7 @@ def build(mapped: Mapped | None = None) -> Tables:
             ("since", TIMESTAMPTZ, required),
             ("until", TIMESTAMPTZ),
             ("action_id", Uuid),
+            ("hard", Boolean, required),  # the list is parked as well
             own=True,
         ),
         undo_jobs=table(

@@ -210,7 +210,9 @@ def _record(row: RowMapping) -> ActionRecord:
         done=row["done"],
         skipped=sum(row["skipped"].values()) + row["gone"],
         started_at=row["started_at"],
+        updated_at=row["updated_at"],
         finished_at=row["finished_at"],
         options=row["options"],
         summary=row["summary"],
+        undo_of=row["undo_of"],
     )

@@ -78,7 +78,7 @@ def change_chunk(
     if chunk.size > BULK_ROWS:
         count_by_statement(connection)
     j = t.jobs
-    deletes = kind in {ActionKind.DELETE, ActionKind.CLEAR_FAILED}
+    deletes = kind.removes
     picked = select(func.unnest(array_of(chunk.ids)).label("id")).cte("picked")
     # A deleted row is copied whole, of a retried one what the retry overwrites.
     copied = [c.label(c.key) for c in j.c if c.key == "id" or deletes or c.key in _values(t, kind)]

@@ -22,6 +22,12 @@ LEGAL: Mapping[ActionKind, tuple[JobStatus, ...]] = {
     ActionKind.DELETE: tuple(s for s in JobStatus if s in DELETABLE),
     ActionKind.CLEAR_FAILED: (JobStatus.FAILED,),
     ActionKind.RUN_NOW: (JobStatus.WAITING,),
+    ActionKind.PURGE: (JobStatus.WAITING,),
+    ActionKind.MOVE: (JobStatus.WAITING, *(s for s in JobStatus if s in RETRYABLE)),
+    ActionKind.EDIT: tuple(s for s in JobStatus if s in RETRYABLE),
+    ActionKind.RESCUE: (JobStatus.ACTIVE,),
+    ActionKind.DELETE_STUCK: (JobStatus.ACTIVE,),
+    ActionKind.ERASE: tuple(s for s in JobStatus if s in DELETABLE),
 }
 
 #: Chunks found by one read while a filter is worked through (of 2,000 ids: 0.15 s and 4 MB).

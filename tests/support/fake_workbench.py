@@ -355,6 +355,7 @@ class FakeWorkbench:
                 done=plan.count,
                 skipped=0,
                 started_at=now,
+                updated_at=now,
                 finished_at=now,
                 options=plan.options,
                 summary=summary,
