@@ -1,6 +1,7 @@
-"""Runs the levels of checks and tests, one after the other, and ends with the counts; for `make test` and `make lint`.
+"""Runs the levels of checks and tests and ends with the counts; for `make test` and `make lint`.
 
-A level that fails does not hide the next ones. The last line is 'N passed, N failed, N skipped'; the exit code is 0
+Two lanes run side by side: much of what the acceptance and browser levels do is waiting for servers and clocks. A
+level that fails does not hide the next ones. The last line is 'N passed, N failed, N skipped'; the exit code is 0
 only without failures.
 """
 
@@ -14,9 +15,11 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import IO
 from xml.etree import ElementTree
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -42,18 +45,23 @@ class Level:
     limit_seconds: int = 900
     #: Whether an embedded stack runs meanwhile, named in the environment.
     stack: bool = False
+    #: Levels of one lane run one after the other, beside those of the other lanes.
+    lane: int = 0
 
 
 LEVELS = [
     Level(name="unit", arguments=["tests/unit"]),
-    Level(name="integration-embedded", arguments=["tests/integration", "--stores=embedded"]),
-    Level(name="integration-debian", arguments=["tests/integration", "--stores=debian"]),
-    Level(name="acceptance", arguments=["tests/acceptance"], limit_seconds=1200),
-    Level(name="browser", arguments=["tests/browser"], limit_seconds=1200),
+    Level(name="acceptance", arguments=["tests/acceptance"], limit_seconds=1800),
+    Level(
+        name="integration-embedded", arguments=["tests/integration", "--stores=embedded"], limit_seconds=1200, lane=1
+    ),
+    Level(name="integration-debian", arguments=["tests/integration", "--stores=debian"], limit_seconds=1200, lane=1),
+    Level(name="browser", arguments=["tests/browser"], limit_seconds=1200, lane=1),
     Level(
         name="notebooks",
         arguments=["--nbval-lax", "--nbval-current-env", "--nbval-sanitize-with=tests/notebooks.cfg", "notebooks"],
         stack=True,
+        lane=1,
     ),
 ]
 
@@ -70,13 +78,18 @@ class Count:
     notes: list[str] = field(default_factory=list)
 
 
-def run(command: Sequence[str], *, environment: Mapping[str, str], limit_seconds: int) -> int:
-    """The exit code; output passes through. Its process group ends with it, at the limit (code 124), or on Ctrl-C."""
+def run(
+    command: Sequence[str], *, environment: Mapping[str, str], limit_seconds: int, output: IO[bytes] | None = None
+) -> int:
+    """The exit code; output passes through, or goes to a file. Its process group ends with it, at the limit (code
+    124), or on Ctrl-C."""
     program = subprocess.Popen(
         [str(BIN / command[0]), *command[1:]],
         cwd=ROOT,
         env=environment,
         stdin=subprocess.DEVNULL,
+        stdout=output,
+        stderr=subprocess.STDOUT if output else None,
         start_new_session=True,
     )
     try:
@@ -106,13 +119,13 @@ def lint(environment: Mapping[str, str]) -> Count:
     return count
 
 
-def test(level: Level, environment: Mapping[str, str]) -> Count:
+def test(level: Level, environment: Mapping[str, str], output: IO[bytes] | None) -> Count:
     """One pytest run, counted from its JUnit file; a run that ends early or finds no test counts as a failure."""
     count = Count(name=level.name)
     report = ARTIFACTS / f"{level.name}.xml"
     report.unlink(missing_ok=True)
     command = ["python", "-m", "pytest", "-q", f"--junit-xml={report}", *level.arguments]
-    code = run(command, environment=environment, limit_seconds=level.limit_seconds)
+    code = run(command, environment=environment, limit_seconds=level.limit_seconds, output=output)
     if report.exists():
         for case in ElementTree.parse(report).getroot().iter("testcase"):
             if case.find("failure") is not None or case.find("error") is not None:
@@ -131,12 +144,12 @@ def test(level: Level, environment: Mapping[str, str]) -> Count:
 
 
 @contextmanager
-def embedded_stack(environment: Mapping[str, str]) -> Iterator[dict[str, str]]:
+def embedded_stack(environment: Mapping[str, str], output: IO[bytes] | None) -> Iterator[dict[str, str]]:
     """The environment with the URLs of a private embedded stack, which is gone afterwards."""
     folder = tempfile.mkdtemp(prefix="queuemon-")
     queuemon = str(BIN / "queuemon")
     try:
-        subprocess.run([queuemon, "demo", "up", "--dir", folder], check=True, env=environment)
+        subprocess.run([queuemon, "demo", "up", "--dir", folder], check=True, env=environment, stdout=output)
         exports = subprocess.run(
             [queuemon, "demo", "env", "--dir", folder], check=True, env=environment, capture_output=True, text=True
         )
@@ -144,22 +157,38 @@ def embedded_stack(environment: Mapping[str, str]) -> Iterator[dict[str, str]]:
         listing = subprocess.run(["/bin/sh", "-c", shell], check=True, env=environment, capture_output=True, text=True)
         yield dict(line.split("=", 1) for line in listing.stdout.split("\0") if "=" in line)
     finally:
-        subprocess.run([queuemon, "demo", "down", "--dir", folder], check=False, env=environment)
+        subprocess.run([queuemon, "demo", "down", "--dir", folder], check=False, env=environment, stdout=output)
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def level_count(level: Level, environment: Mapping[str, str]) -> Count:
+def level_count(level: Level, environment: Mapping[str, str], output: IO[bytes] | None) -> Count:
     """The count of one level, with its stack where it wants one."""
-    if not level.stack:
-        return test(level, environment)
+    started = time.monotonic()
     try:
-        with embedded_stack(environment) as with_urls:
-            return test(level, with_urls)
+        with embedded_stack(environment, output) if level.stack else nullcontext(environment) as surroundings:
+            count = test(level, surroundings, output)
     except subprocess.CalledProcessError as error:
-        return Count(name=level.name, failed=1, notes=[f"the embedded stack did not start: {error}"])
+        count = Count(name=level.name, failed=1, notes=[f"the embedded stack did not start: {error}"])
+    count.seconds = time.monotonic() - started
+    return count
 
 
-def table(counts: Sequence[Count]) -> str:
+def lane_counts(levels: Sequence[Level], environment: Mapping[str, str], *, alone: bool) -> list[Count]:
+    """The counts of the levels of a lane. Beside other lanes a level's output is printed when it has ended, whole."""
+    counts = []
+    for level in levels:
+        if alone:
+            print(f"\n==== {level.name}", flush=True)
+            counts.append(level_count(level, environment, None))
+            continue
+        with (ARTIFACTS / f"{level.name}.log").open("w+b") as output:
+            counts.append(level_count(level, environment, output))
+            output.seek(0)
+            print(f"\n==== {level.name}\n{output.read().decode(errors='replace')}", flush=True)
+    return counts
+
+
+def table(counts: Sequence[Count], seconds: float) -> str:
     """The closing lines: a row per level, the time, and the totals."""
     rows = [f"{'level':<22}{'passed':>8}{'failed':>8}{'skipped':>8}{'seconds':>9}"]
     for count in counts:
@@ -168,8 +197,8 @@ def table(counts: Sequence[Count]) -> str:
     passed, failed, skipped = (
         sum(getattr(count, name) for count in counts) for name in ("passed", "failed", "skipped")
     )
-    minutes, seconds = divmod(round(sum(count.seconds for count in counts)), 60)
-    return "\n".join([*rows, "", f"{minutes} min {seconds} s", f"{passed} passed, {failed} failed, {skipped} skipped"])
+    minutes, rest = divmod(round(seconds), 60)
+    return "\n".join([*rows, "", f"{minutes} min {rest} s", f"{passed} passed, {failed} failed, {skipped} skipped"])
 
 
 def main(names: Sequence[str]) -> int:
@@ -181,17 +210,21 @@ def main(names: Sequence[str]) -> int:
     wanted = [level for level in known if not names or level.startswith(tuple(names))]
     ARTIFACTS.mkdir(exist_ok=True)
     environment = {**os.environ, "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}"}
+    started = time.monotonic()
     counts = []
-    for name in wanted:
-        print(f"\n==== {name}", flush=True)
-        started = time.monotonic()
-        if name == "lint":
-            count = lint(environment)
-        else:
-            count = level_count(next(level for level in LEVELS if level.name == name), environment)
+    if "lint" in wanted:
+        print("\n==== lint", flush=True)
+        count = lint(environment)
         count.seconds = time.monotonic() - started
         counts.append(count)
-    print(f"\n{table(counts)}", flush=True)
+    chosen = [level for level in LEVELS if level.name in wanted]
+    lanes = [[level for level in chosen if level.lane == lane] for lane in sorted({level.lane for level in chosen})]
+    if len(lanes) > 1:
+        print("\nThe levels run in two lanes; each prints its output when it has ended.", flush=True)
+    with ThreadPoolExecutor(max(1, len(lanes))) as pool:
+        for found in pool.map(lambda lane: lane_counts(lane, environment, alone=len(lanes) == 1), lanes):
+            counts += found
+    print(f"\n{table(counts, time.monotonic() - started)}", flush=True)
     return 1 if any(count.failed for count in counts) else 0
 
 

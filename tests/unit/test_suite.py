@@ -31,9 +31,18 @@ def levels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         (tmp_path / f"test_{name}.py").write_text(text)
     made = [
         suite.Level(
-            name=name, arguments=[f"--rootdir={tmp_path}", str(tmp_path / f"test_{name}.py")], limit_seconds=limit
+            name=name,
+            arguments=[f"--rootdir={tmp_path}", str(tmp_path / f"test_{name}.py")],
+            limit_seconds=limit,
+            lane=lane,
         )
-        for name, limit in (("fails", 60), ("passes", 60), ("empty", 60), ("broken", 60), ("hangs", 3))
+        for name, limit, lane in (
+            ("fails", 60, 0),
+            ("passes", 60, 1),
+            ("empty", 60, 0),
+            ("broken", 60, 1),
+            ("hangs", 3, 0),
+        )
     ]
     monkeypatch.setattr(suite, "LEVELS", made)
     monkeypatch.setattr(suite, "ARTIFACTS", tmp_path / "artifacts")
@@ -50,7 +59,10 @@ def last_lines(text: str) -> tuple[dict[str, list[int]], str]:
 @pytest.mark.usefixtures("levels")
 def test_every_level_runs_and_is_counted_whatever_the_others_do(capfd: pytest.CaptureFixture[str]) -> None:
     assert suite.main([level.name for level in suite.LEVELS]) == 1
-    rows, last = last_lines(capfd.readouterr().out)
+    out = capfd.readouterr().out
+    assert out.index("==== passes") < out.index("==== broken")
+    assert "nothing_such" in out  # what a level of a lane printed
+    rows, last = last_lines(out)
     assert rows == {
         "fails": [0, 1, 1],
         "passes": [2, 0, 0],
@@ -69,7 +81,7 @@ def test_one_green_level_ends_with_zero(capfd: pytest.CaptureFixture[str]) -> No
 
 def test_an_unknown_level_is_answered_with_the_known_ones(capfd: pytest.CaptureFixture[str]) -> None:
     assert suite.main(["unti"]) == 2
-    assert "there are lint, unit, integration-embedded" in capfd.readouterr().err
+    assert "there are lint, unit, acceptance" in capfd.readouterr().err
 
 
 def test_a_level_that_hangs_leaves_no_process(tmp_path: Path) -> None:
