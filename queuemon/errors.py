@@ -14,6 +14,7 @@
     ├── StoreError              a store did not answer as expected
     │   ├── StoreUnavailable    down, unreachable, wrong password
     │   ├── StoreTimeout        statement, lock or socket timeout
+    │   │   └── RowHeld         another session holds a row
     │   └── SchemaMismatch      missing table or column: `queuemon install`
     ├── StackError              the embedded demo servers
     └── RunbookError            a runbook that is unknown, refused or failed
@@ -90,6 +91,9 @@ class PlanOutdated(QueuemonError):
 class StoreError(QueuemonError):
     """A store did not answer as expected; `store` is "postgresql" or "redis"."""
 
+    #: The connection broke in mid-call: what was being committed may or may not have been.
+    lost = False
+
     def __init__(self, found: str, *, expected: str = "", next_step: str = "", store: str = "") -> None:
         super().__init__(found, expected=expected, next_step=next_step)
         self.store = store
@@ -101,6 +105,10 @@ class StoreUnavailable(StoreError):
 
 class StoreTimeout(StoreError):
     """A statement, lock or socket timeout ended the call."""
+
+
+class RowHeld(StoreTimeout):
+    """Another session held a row that was needed for longer than the lock timeout, or a deadlock was broken."""
 
 
 class SchemaMismatch(StoreError):

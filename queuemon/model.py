@@ -503,6 +503,43 @@ class ActionProgress:
 
 
 @dataclass(frozen=True, kw_only=True)
+class CanaryProgress(ActionProgress):
+    """How far a canary is: `done` were retried; what became of them."""
+
+    #: The step under way, from 1, and how many there are when none fails.
+    step: int
+    steps: int
+    completed: int
+    failed: int
+    #: Retried, and neither completed nor failed yet.
+    running: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class CanaryResult(ActionResult):
+    """What a canary did and found: `done` were retried, step by step, while those before them completed.
+
+    `state` is "done" (all were retried), "partly" (some could not be), "stopped" (`why` says what stopped it).
+    """
+
+    #: What became of the retried jobs; "failed" counts those that expired too.
+    completed: int
+    failed: int
+    #: Neither completed nor failed when it ended.
+    running: int
+    #: The retries it made, each an action of its own that can be undone.
+    steps: tuple[UUID, ...]
+    #: What stopped it; empty when nothing did.
+    why: str = ""
+
+    @property
+    def success_rate(self) -> float | None:
+        """Completed among those that completed or failed; None where none has."""
+        settled = self.completed + self.failed
+        return self.completed / settled if settled else None
+
+
+@dataclass(frozen=True, kw_only=True)
 class ActionRecord:
     """A row of the audit trail."""
 

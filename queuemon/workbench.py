@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 import threading
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from types import TracebackType
-from typing import IO, TYPE_CHECKING, Any, Self
+from typing import IO, TYPE_CHECKING, Any, Self, cast
 from uuid import UUID
 
 from pydantic import SecretStr
@@ -16,13 +15,15 @@ from pydantic import SecretStr
 from queuemon import config
 from queuemon.config import Settings
 from queuemon.contract import JobStatus, Priority
-from queuemon.errors import InvalidValue, LimitExceeded, NotAllowed, StackError, UnknownJob, UnknownQueue
+from queuemon.errors import InvalidValue, LimitExceeded, NotAllowed, StackError, UnknownJob
 from queuemon.filters import JobFilter
 from queuemon.model import (
     ActionKind,
     ActionProgress,
     ActionRecord,
     ActionResult,
+    CanaryProgress,
+    CanaryResult,
     Check,
     Count,
     JobDetail,
@@ -93,18 +94,9 @@ class Workbench:
 
     def queue_name(self, text: str) -> str:
         """The bare name of an existing queue, from a name with or without its prefix; raises UnknownQueue."""
-        name = self.settings.keys.queue_name(text)
-        names = [q.name for q in self.queues()]
-        for candidate in (name, text):
-            if candidate in names:
-                return candidate
-        close = difflib.get_close_matches(name, names, n=3)
-        raise UnknownQueue(
-            f"there is no queue {name!r}",
-            expected=f"one of {', '.join(names[:20]) or 'the rows of job_queues, of which there are none'}"
-            + (" …" if len(names) > 20 else ""),
-            next_step=f"did you mean {' or '.join(close)}?" if close else "correct the name",
-        )
+        from queuemon.store.names import queue_named
+
+        return queue_named(text, [q.name for q in self.queues()], self.settings.keys)
 
     def jobs(
         self,
@@ -255,6 +247,11 @@ class Workbench:
         """What an action would do, by reading alone. `target`: a filter, a job id, ids, or a queue's name."""
         from queuemon import actions
 
+        if kind == ActionKind.CANARY:
+            own: dict[str, Any] = {
+                name: options.pop(name) for name in ("steps", "success", "max_errors", "timeout") if name in options
+            }
+            return actions.canary.plan(self.store, actions.plan(self.store, ActionKind.RETRY, target, **options), own)
         return actions.plan(self.store, kind, target, **options)
 
     def apply(
@@ -295,6 +292,31 @@ class Workbench:
     def scale(self, queue: str, concurrency: int, *, reason: str = "") -> ActionResult:
         """How many worker processes are meant for the queue."""
         return self.apply(self.plan("scale", queue, concurrency=concurrency), reason=reason)
+
+    def canary(
+        self,
+        where: str | JobFilter | UUID | Sequence[UUID],
+        *,
+        steps: Sequence[int] = (1, 5, 25, 125, 625),
+        success: float = 0.9,
+        max_errors: int = 3,
+        timeout: float = 600.0,
+        reason: str = "",
+        action_id: UUID | None = None,
+        progress: Callable[[CanaryProgress], None] | None = None,
+        stop: threading.Event | None = None,
+    ) -> CanaryResult:
+        """Retry the first of `steps` jobs, wait for their result, then the next, while the share that completes holds.
+
+        The last of `steps` is repeated until all are retried. It stops at `max_errors` failed jobs, on `stop`, and
+        when the jobs of a step take longer than `timeout` seconds. Each step is a retry that can be undone.
+        """
+        plan = self.plan(
+            ActionKind.CANARY, where, action_id=action_id, steps=tuple(steps), success=success, max_errors=max_errors,
+            timeout=timeout,
+        )  # fmt: skip
+        heard = cast("Callable[[ActionProgress], None] | None", progress)
+        return cast(CanaryResult, self.apply(plan, reason=reason, progress=heard, stop=stop))
 
     def actions(self, limit: int = 50) -> tuple[ActionRecord, ...]:
         """The audit trail, newest first."""

@@ -6,10 +6,10 @@ import threading
 from collections.abc import Callable
 from uuid import UUID
 
-from queuemon.actions import bulk, queue_changes
+from queuemon.actions import bulk, canary, queue_changes
 from queuemon.actions.entries import Journal
 from queuemon.errors import InvalidValue, NotAllowed, UnknownAction
-from queuemon.model import ActionProgress, ActionRecord, ActionResult, Pause, Plan
+from queuemon.model import ActionKind, ActionProgress, ActionRecord, ActionResult, Pause, Plan
 from queuemon.store import Store, audit
 
 #: Entries of the audit trail in one answer at most.
@@ -42,7 +42,14 @@ def apply(
     entry = journal.enter(plan, reason)
     if not entry.running:
         with store.postgres.begin(read_only=True) as connection:
+            if plan.kind is ActionKind.CANARY:
+                return canary.repeated(connection, store, entry)
             return journal.repeated(connection, entry)
+    if plan.kind is ActionKind.CANARY:
+        return canary.carry_out(
+            store, journal, entry, retry=lambda step: apply(store, step, reason=entry.record.reason),
+            progress=progress, stop=stop,
+        )  # fmt: skip
     if plan.kind.bulk:
         return bulk.carry_out(store, journal, entry, progress=progress, stop=stop)
     return queue_changes.carry_out(store, journal, entry)

@@ -18,7 +18,7 @@ from queuemon.filters import JobFilter
 from queuemon.model import ActionProgress, ActionResult
 from queuemon.store import Store, changes
 from queuemon.store.audit import Entry
-from queuemon.store.chunks import LEGAL, Chunk, chunks_of, find_chunks, standings, untouched
+from queuemon.store.chunks import LEGAL, Chunk, Order, chunks_of, find_chunks, standings, untouched
 from queuemon.store.filtering import conditions
 
 #: The jobs of a selection up to this size each get an event in their history; of others the chunks keep the ids.
@@ -80,8 +80,18 @@ def _next_chunks(store: Store, entry: Entry) -> list[Chunk]:
     matches = conditions(where, t, now=entry.cutoff, lease_seconds=store.settings.lease_seconds)
     with store.postgres.begin(seconds=FIND_SECONDS, read_only=True) as connection:
         return find_chunks(
-            connection, t, matches & untouched(t, kind, entry.cutoff), states, after=entry.cursor, chunk_rows=rows
+            connection, t, matches & untouched(t, _order(store, entry)), states, after=entry.cursor, chunk_rows=rows
         )
+
+
+def _order(store: Store, entry: Entry) -> Order:
+    """What an entered action is to do, as its statements take it."""
+    return Order(
+        kind=entry.record.kind,
+        cutoff=entry.cutoff,
+        lease_seconds=store.settings.lease_seconds,
+        to=entry.record.options.get("to", ""),
+    )
 
 
 def _tried(store: Store, journal: Journal, entry: Entry, chunk: Chunk) -> tuple[Entry, int | None]:
@@ -97,7 +107,7 @@ def _tried(store: Store, journal: Journal, entry: Entry, chunk: Chunk) -> tuple[
 
 def _change(store: Store, journal: Journal, entry: Entry, chunk: Chunk) -> tuple[Entry, int | None]:
     """One chunk in one transaction; returns the action's new row and the outbox row to publish."""
-    t, kind, settings = store.tables, entry.record.kind, store.settings
+    t, kind, settings, order = store.tables, entry.record.kind, store.settings, _order(store, entry)
     also = None
     if entry.ids is None:
         where = JobFilter.parse(entry.record.target)
@@ -106,10 +116,10 @@ def _change(store: Store, journal: Journal, entry: Entry, chunk: Chunk) -> tuple
         if not held.running or held.cursor != entry.cursor:
             return held, None
         outcome = changes.change_chunk(
-            connection, t, kind, chunk, action_id=entry.record.id, cutoff=entry.cutoff, also=also,
+            connection, t, order, chunk, action_id=entry.record.id, also=also,
             keep_days=settings.undo_days, logged=entry.ids is not None and len(entry.ids) <= LOGGED_IDS,
         )  # fmt: skip
-        now = standings(connection, t, outcome.missed, entry.cutoff) if outcome.missed else {}
+        now = standings(connection, t, order, outcome.missed) if outcome.missed else {}
         skipped = {i: text.why_not(kind, standing) for i, standing in now.items()}
         moved = journal.advance(
             connection,

@@ -10,12 +10,14 @@ from uuid import UUID, uuid4
 
 from queuemon.actions import queue_plans, text
 from queuemon.contract import JobStatus
-from queuemon.errors import InvalidValue, LimitExceeded, StoreTimeout, UnknownAction, UnknownJob
+from queuemon.errors import InvalidValue, LimitExceeded, StoreTimeout, UnknownAction, UnknownJob, UnknownQueue
 from queuemon.filters import JobFilter
+from queuemon.filters.tree import Search
 from queuemon.model import ActionKind, Breakdown, Plan, PostgresHalf, QueueStats
 from queuemon.store import Store, numbers, plans
-from queuemon.store.chunks import LEGAL, Standing, among
+from queuemon.store.chunks import LEGAL, Order, Standing, among
 from queuemon.store.filtering import conditions
+from queuemon.store.names import queue_named
 
 #: Ids in one selection at most.
 SELECTION_LIMIT: Final = 100_000
@@ -27,6 +29,31 @@ SAMPLE_LIMIT: Final = 100
 LEFT_SECONDS: Final = 2.0
 
 Target = str | JobFilter | UUID | Sequence[UUID | str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Rule:
+    """What a kind may be told, and what its filters always mean as well."""
+
+    options: frozenset[str] = frozenset()
+    narrowed: str = ""
+
+
+#: Every kind that can be planned.
+_RULES: Final[Mapping[ActionKind, _Rule]] = {
+    ActionKind.RETRY: _Rule(),
+    ActionKind.DELETE: _Rule(),
+    ActionKind.CLEAR_FAILED: _Rule(narrowed="status:failed"),
+    ActionKind.RUN_NOW: _Rule(),
+    ActionKind.PURGE: _Rule(narrowed="status in (waiting, scheduled)"),
+    ActionKind.MOVE: _Rule(options=frozenset({"to"})),
+    ActionKind.RESCUE: _Rule(narrowed="status:stuck"),
+    ActionKind.DELETE_STUCK: _Rule(narrowed="status:stuck"),
+    ActionKind.PAUSE: _Rule(options=frozenset({"until", "holder"})),
+    ActionKind.RESUME: _Rule(options=frozenset({"holder"})),
+    ActionKind.PRIORITISE: _Rule(options=frozenset({"priority"})),
+    ActionKind.SCALE: _Rule(options=frozenset({"concurrency"})),
+}
 
 
 def plan(
@@ -41,30 +68,31 @@ def plan(
     """What an action would do to a filter's jobs, a job, a selection of ids, or a queue. Changes nothing.
 
     A selection freezes its ids; a filter freezes its count and the cutoff, PostgreSQL's time of the reading: relative
-    times mean that moment, and what is created or reaches its end later is not touched. Raises UnknownAction,
-    UnknownQueue, UnknownJob (no id of a selection exists), InvalidValue, FilterError, LimitExceeded, StoreError.
+    times mean that moment, and what is created or reaches its end later is not touched. A purge takes the name of a
+    queue as well as a filter. Raises UnknownAction, UnknownQueue, UnknownJob (no id of a selection exists),
+    InvalidValue, FilterError, LimitExceeded, StoreError.
     """
     chosen = _kind(kind)
     plan_id = action_id or uuid4()
+    given = _given(chosen, options)
     if not chosen.bulk:
-        return queue_plans.plan(store, chosen, target, plan_id=plan_id, options=options)
-    if options:
-        raise InvalidValue(
-            f"{chosen.value} knows no option {sorted(options)[0]!r}", expected="none", next_step="leave it out"
-        )
+        return queue_plans.plan(store, chosen, target, plan_id=plan_id, given=given)
     if not 0 <= sample <= SAMPLE_LIMIT:
         raise InvalidValue(f"sample is {sample}", expected=f"0 to {SAMPLE_LIMIT}")
+    if chosen is ActionKind.PURGE and isinstance(target, str):
+        target = _purged(store, target)
     wanted = _wanted(chosen, target)
+    asked = _Asked(kind=chosen, id=plan_id, sample=sample, given=given)
     if isinstance(wanted, JobFilter):
-        return _plan_filter(store, chosen, wanted, plan_id, sample)
-    return _plan_selection(store, chosen, wanted, plan_id, sample)
+        return _plan_filter(store, asked, wanted)
+    return _plan_selection(store, asked, wanted)
 
 
 # --------------------------------------------------------------------------------------------------------- targets
 
 
 def _kind(kind: ActionKind | str) -> ActionKind:
-    names = [k.value for k in ActionKind]
+    names = [k.value for k in _RULES]
     if kind in names:
         return ActionKind(kind)
     close = difflib.get_close_matches(str(kind)[:40], names, n=1)
@@ -73,6 +101,31 @@ def _kind(kind: ActionKind | str) -> ActionKind:
         expected=f"one of {', '.join(names)}",
         next_step=f"did you mean {close[0]}?" if close else "correct the name",
     )
+
+
+def _given(kind: ActionKind, options: Mapping[str, Any]) -> dict[str, Any]:
+    """The options that were given, None being left out; raises InvalidValue for one that the kind does not know."""
+    given = {name: value for name, value in options.items() if value is not None}
+    known = _RULES[kind].options
+    if unknown := sorted(set(given) - known):
+        raise InvalidValue(
+            f"{kind.value} knows no option {unknown[0]!r}",
+            expected=f"among {', '.join(sorted(known))}" if known else "none",
+            next_step="leave it out",
+        )
+    return given
+
+
+def _purged(store: Store, text_: str) -> JobFilter | str:
+    """The jobs of the queue with this name; the text itself where it is a filter."""
+    with store.postgres.begin(read_only=True) as connection:
+        names = [q.name for q in numbers.queues(connection, store.tables)]
+    try:
+        return JobFilter.of(queue=queue_named(text_, names, store.settings.keys))
+    except UnknownQueue:
+        if isinstance(JobFilter.parse(text_).root, Search) and _uuid(text_) is None:
+            raise  # one word: it was meant as a name
+        return text_
 
 
 def _wanted(kind: ActionKind, target: Target) -> JobFilter | tuple[UUID, ...]:
@@ -89,7 +142,7 @@ def _wanted(kind: ActionKind, target: Target) -> JobFilter | tuple[UUID, ...]:
                 expected="a filter or ids",
                 next_step="write what you mean, such as `queue:email-sending status:failed`",
             )
-        return target & JobFilter.of(status=JobStatus.FAILED) if kind is ActionKind.CLEAR_FAILED else target
+        return target & JobFilter.parse(_RULES[kind].narrowed)
     if not isinstance(target, Sequence):
         raise InvalidValue(f"the target is a {type(target).__name__}", expected="a filter, a job's id, or several ids")
     if not target:
@@ -126,53 +179,80 @@ def _id(value: object) -> UUID:
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Around:
-    """What stands around the jobs of a plan."""
+class _Asked:
+    """What a plan of a bulk action is to be made for, beside its target."""
 
+    kind: ActionKind
+    id: UUID
+    sample: int
+    given: Mapping[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Scene:
+    """What is ordered, and what stands around the jobs of a plan."""
+
+    store: Store
+    order: Order
+    options: Mapping[str, Any]
     half: PostgresHalf
     rates: Mapping[str, float]
 
 
-def _plan_filter(store: Store, kind: ActionKind, where: JobFilter, plan_id: UUID, sample: int) -> Plan:
-    t, lease = store.tables, store.settings.lease_seconds
+def _scene(store: Store, connection: Any, asked: _Asked) -> _Scene:
+    kind, given = asked.kind, asked.given
+    half = numbers.snapshot(connection, store.tables, store.settings)
+    options: dict[str, Any] = {}
+    if kind is ActionKind.MOVE:
+        if not isinstance(given.get("to"), str):
+            raise InvalidValue("move was not told where", expected="to=QUEUE, an existing queue")
+        options["to"] = queue_plans.find(half, given["to"], store.settings.keys).name
+    order = Order(kind=kind, cutoff=half.clock, lease_seconds=store.settings.lease_seconds, **options)
+    return _Scene(store=store, order=order, options=options, half=half, rates=plans.rates(connection, store.tables))
+
+
+def _plan_filter(store: Store, asked: _Asked, where: JobFilter) -> Plan:
+    t, lease, kind = store.tables, store.settings.lease_seconds, asked.kind
     possible = where.statuses()
     states = [s for s in LEGAL[kind] if s in possible]
     with store.postgres.begin() as connection:
-        half = numbers.snapshot(connection, t, store.settings)
-        around = _Around(half=half, rates=plans.rates(connection, t))
+        scene = _scene(store, connection, asked)
         for name in sorted(where.queues() or ()):
-            queue_plans.find(half, name, store.settings.keys)
-        cutoff = half.clock
-        taken = plans.takes(t, kind, conditions(where, t, now=cutoff, lease_seconds=lease), cutoff)
+            queue_plans.find(scene.half, name, store.settings.keys)
+        cutoff = scene.order.cutoff
+        matches = conditions(where, t, now=cutoff, lease_seconds=lease)
+        taken = plans.takes(t, scene.order, matches)
         found = plans.matching(connection, t, taken, states, cutoff) if states else None
-        some = plans.sample(connection, t, taken, states, sample)
+        some = plans.sample(connection, t, taken, states, asked.sample)
+        used_up = plans.used_up(connection, t, taken) if kind is ActionKind.RESCUE else 0
     warnings: tuple[str, ...] = ()
     left: Mapping[Standing, int] = {}
     try:
         seconds = min(LEFT_SECONDS, store.settings.statement_timeout_seconds)
         with store.postgres.begin(seconds=seconds, read_only=True) as connection:
-            matches = conditions(where, t, now=cutoff, lease_seconds=lease)
-            left = plans.left_alone(connection, t, kind, matches, [s for s in JobStatus if s in possible])
+            left = plans.left_alone(connection, t, scene.order, matches, [s for s in JobStatus if s in possible])
     except StoreTimeout:
         warnings = ("what else matches was not counted: it would have taken too long",)
     return _made(
-        store, around, found, left,
+        scene, found, left,
         Plan(
-            id=plan_id, kind=kind, target=str(where), ids=None, cutoff=cutoff, count=0, sample=some, warnings=warnings
+            id=asked.id, kind=kind, target=str(where), ids=None, cutoff=cutoff, count=0, sample=some,
+            warnings=warnings, options=scene.options,
         ),
+        used_up=used_up,
     )  # fmt: skip
 
 
-def _plan_selection(store: Store, kind: ActionKind, ids: tuple[UUID, ...], plan_id: UUID, sample: int) -> Plan:
-    t = store.tables
+def _plan_selection(store: Store, asked: _Asked, ids: tuple[UUID, ...]) -> Plan:
+    t, kind = store.tables, asked.kind
     with store.postgres.begin() as connection:
-        half = numbers.snapshot(connection, t, store.settings)
-        around = _Around(half=half, rates=plans.rates(connection, t))
-        cutoff = half.clock
-        taken = plans.takes(t, kind, among(t, ids), cutoff)
+        scene = _scene(store, connection, asked)
+        cutoff = scene.order.cutoff
+        taken = plans.takes(t, scene.order, among(t, ids))
         found = plans.matching(connection, t, taken, LEGAL[kind], cutoff)
-        some = plans.sample(connection, t, taken, LEGAL[kind], sample)
-        left, gone = plans.left_of_selection(connection, t, kind, ids, cutoff)
+        some = plans.sample(connection, t, taken, LEGAL[kind], asked.sample)
+        left, gone = plans.left_of_selection(connection, t, scene.order, ids)
+        used_up = plans.used_up(connection, t, taken) if kind is ActionKind.RESCUE else 0
     if gone == len(ids):
         raise UnknownJob(
             f"there is no job {ids[0]}" if len(ids) == 1 else f"none of the {len(ids):,} selected jobs exists",
@@ -180,18 +260,20 @@ def _plan_selection(store: Store, kind: ActionKind, ids: tuple[UUID, ...], plan_
             next_step="a deleted job is listed under `queuemon actions`",
         )
     target = f"id:{ids[0]}" if len(ids) == 1 else text.counted(len(ids), "selected job")
-    base = Plan(id=plan_id, kind=kind, target=target, ids=ids, cutoff=cutoff, count=0, sample=some)
-    return _made(store, around, found, left, base, gone=gone)
+    base = Plan(
+        id=asked.id, kind=kind, target=target, ids=ids, cutoff=cutoff, count=0, sample=some, options=scene.options
+    )
+    return _made(scene, found, left, base, gone=gone, used_up=used_up)
 
 
 def _made(
-    store: Store,
-    around: _Around,
+    scene: _Scene,
     found: plans.Matching | None,
     left: Mapping[Standing, int],
     base: Plan,
     *,
     gone: int = 0,
+    used_up: int = 0,
 ) -> Plan:
     """The plan with its counts, and what they mean."""
     reasons: dict[str, int] = {text.NO_LONGER_EXISTS: gone} if gone else {}
@@ -201,15 +283,8 @@ def _made(
     excluded = text.breakdown(reasons)
     if found is None:
         return replace(base, excluded=excluded, effect="changes nothing: no job that matches can be in such a state")
-    touched = _touched(store, around.half, found.by_queue)
-    count, rate = found.count, sum(around.rates.values())
-    warnings = base.warnings
-    if base.kind.removes:
-        effect = text.removal_effect(count, found.by_status, store.settings.undo_days)
-    else:
-        effect = text.backlog_effect(count, touched, around.rates)
-        alive = sum(w.alive and w.kind == "worker" for w in around.half.workers)
-        warnings += text.bulk_warnings(count.value, touched, workers=alive, rate=rate)
+    count = found.count
+    effect, warnings = _meaning(scene, found, used_up)
     return replace(
         base,
         count=count.value,
@@ -219,8 +294,29 @@ def _made(
         by_age=found.by_age,
         excluded=excluded,
         effect=effect if count.value else "changes nothing: no job matches that may be changed so",
-        warnings=warnings,
+        warnings=base.warnings + (warnings if count.value else ()),
     )
+
+
+def _meaning(scene: _Scene, found: plans.Matching, used_up: int) -> tuple[str, tuple[str, ...]]:
+    """What it means, in words, and what the operator must know."""
+    store, order, count = scene.store, scene.order, found.count
+    touched = _touched(store, scene.half, found.by_queue)
+    alive = sum(w.alive and w.kind == "worker" for w in scene.half.workers)
+    idle = text.idle_warnings(workers=alive, rate=sum(scene.rates.values()))
+    twice = (text.MAY_RUN_TWICE,) if order.kind in {ActionKind.RESCUE, ActionKind.DELETE_STUCK} else ()
+    match order.kind:
+        case ActionKind.MOVE:
+            target = queue_plans.find(scene.half, order.to, store.settings.keys)
+            shown = store.settings.keys.display(order.to)
+            effect = text.move_effect(count, found.by_status, shown, target)
+            return effect, text.move_warnings(shown, target, touched) + idle
+        case ActionKind.RESCUE:
+            return text.rescue_effect(count, used_up), twice + text.paused_warnings(touched) + idle
+        case kind if kind.removes:
+            return text.removal_effect(count, found.by_status, store.settings.undo_days), twice
+        case _:
+            return text.backlog_effect(count, touched, scene.rates), text.paused_warnings(touched) + idle
 
 
 def _touched(store: Store, half: PostgresHalf, by_queue: Sequence[Breakdown]) -> dict[str, QueueStats]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -12,11 +11,12 @@ from uuid import UUID
 from queuemon.actions import text
 from queuemon.actions.entries import cleaned, os_user
 from queuemon.contract import Keys, Priority
-from queuemon.errors import FilterError, InvalidValue, UnknownQueue
+from queuemon.errors import FilterError, InvalidValue
 from queuemon.filters.values import milliseconds
 from queuemon.model import ActionKind, Pause, Plan, PostgresHalf, QueueStats
 from queuemon.render.text import duration
 from queuemon.store import Store, audit, numbers
+from queuemon.store.names import queue_named
 
 #: A pause ends at most this far ahead.
 LONGEST_PAUSE: Final = timedelta(days=366)
@@ -24,28 +24,11 @@ LONGEST_PAUSE: Final = timedelta(days=366)
 #: Characters of a holder's name at most.
 HOLDER_LENGTH: Final = 200
 
-#: What each kind may be told.
-_OPTIONS: Final[Mapping[ActionKind, frozenset[str]]] = {
-    ActionKind.PAUSE: frozenset({"until", "holder"}),
-    ActionKind.RESUME: frozenset({"holder"}),
-    ActionKind.PRIORITISE: frozenset({"priority"}),
-    ActionKind.SCALE: frozenset({"concurrency"}),
-}
-
 
 def find(half: PostgresHalf, name: str, keys: Keys) -> QueueStats:
     """A queue's numbers by its name, with or without the prefix; raises UnknownQueue."""
     known = {q.name: q for q in half.queues}
-    for candidate in (name, keys.queue_name(name)):
-        if candidate in known:
-            return known[candidate]
-    close = difflib.get_close_matches(keys.queue_name(name)[:200], known, n=3)
-    listed = ", ".join(sorted(known)[:20]) + (" …" if len(known) > 20 else "")
-    raise UnknownQueue(
-        f"there is no queue {name[:200]!r}",
-        expected=f"one of {listed}" if known else "a row of job_queues, of which there are none",
-        next_step=f"did you mean {' or '.join(close)}?" if close else "correct the name",
-    )
+    return known[queue_named(name, known, keys)]
 
 
 # ----------------------------------------------------------------------------------------------------------- plans
@@ -69,16 +52,10 @@ class _Seen:
         return self.half.clock
 
 
-def plan(store: Store, kind: ActionKind, target: object, *, plan_id: UUID, options: Mapping[str, Any]) -> Plan:
+def plan(store: Store, kind: ActionKind, target: object, *, plan_id: UUID, given: Mapping[str, Any]) -> Plan:
     """What an action would do to a queue; `count` is 0 where it would change nothing."""
     if not isinstance(target, str):
         raise InvalidValue(f"the target is a {type(target).__name__}", expected="the name of a queue")
-    given = {name: value for name, value in options.items() if value is not None}
-    unknown = sorted(set(given) - _OPTIONS[kind])
-    if unknown:
-        raise InvalidValue(
-            f"{kind.value} knows no option {unknown[0]!r}", expected=f"among {', '.join(sorted(_OPTIONS[kind]))}"
-        )
     with store.postgres.begin() as connection:
         half = numbers.snapshot(connection, store.tables, store.settings)
         stats = find(half, target, store.settings.keys)

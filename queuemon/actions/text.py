@@ -17,13 +17,33 @@ _DONE: Final = {
     ActionKind.DELETE: ("Deleted", "", "deleted"),
     ActionKind.CLEAR_FAILED: ("Cleared", "", "cleared"),
     ActionKind.RUN_NOW: ("Made", " due now", "made due"),
+    ActionKind.PURGE: ("Purged", "", "purged"),
+    ActionKind.MOVE: ("Moved", "", "moved"),
+    ActionKind.EDIT: ("Edited and retried", "", "edited"),
+    ActionKind.RESCUE: ("Rescued", "", "rescued"),
+    ActionKind.DELETE_STUCK: ("Deleted", "", "deleted"),
+    ActionKind.ERASE: ("Erased", "", "erased"),
 }
+
+#: Kinds that make a job that has ended run again.
+_AGAIN: Final = frozenset({ActionKind.RETRY, ActionKind.EDIT})
+
+#: Kinds that take a job from a worker that has fallen silent.
+_STUCK: Final = frozenset({ActionKind.RESCUE, ActionKind.DELETE_STUCK})
+
+#: Kinds that take no job that has ended.
+_ENDED_IS_TOO_LATE: Final = _STUCK | {ActionKind.RUN_NOW, ActionKind.PURGE}
 
 #: Why a planned selection is smaller than it was.
 NO_LONGER_EXISTS: Final = "no longer exists"
 
 #: Why fewer jobs matched a filter when it was applied than when it was planned.
 SHORTFALL: Final = "no longer matches"
+
+#: What nobody can know of a worker that has fallen silent.
+MAY_RUN_TWICE: Final = (
+    "a job may run twice: its worker may only be cut off and still be at it; whatever it writes later is refused"
+)
 
 REDIS_SILENT: Final = "Redis did not answer: the relay will publish them when it does"
 FLAG_UNTOLD: Final = "Redis did not answer: workers still see it in PostgreSQL"
@@ -47,16 +67,20 @@ def why_not(kind: ActionKind, standing: Standing) -> str:
     """Why an action leaves a job alone that stands so; `later` says it came to stand so after the plan was made."""
     later = standing.later
     match standing.status:
+        case JobStatus.ACTIVE if kind in _STUCK:
+            return "was started again" if standing.stuck else "has a worker that beats"
         case JobStatus.ACTIVE:
-            return "is running again" if later and kind is ActionKind.RETRY else "is running"
+            return "is running again" if later and kind in _AGAIN else "is running"
+        case JobStatus.COMPLETED:
+            return "completed meanwhile" if later else "is completed"
+        case _ if kind is ActionKind.MOVE:
+            return "is there already" if standing.there else SHORTFALL
         case JobStatus.WAITING if kind is ActionKind.RUN_NOW:
             return "is due already" if standing.due else SHORTFALL
         case JobStatus.WAITING:
-            return "is waiting already" if kind is ActionKind.RETRY else "is waiting again"
-        case JobStatus.COMPLETED:
-            return "completed meanwhile" if later else "is completed"
-        case JobStatus.FAILED if kind is ActionKind.RUN_NOW:
-            return "has failed"
+            return "is waiting already" if kind in _AGAIN else "is waiting again"
+        case JobStatus.FAILED if kind in _ENDED_IS_TOO_LATE:
+            return "failed meanwhile" if later else "has failed"
         case JobStatus.FAILED:
             return "failed again meanwhile" if later else SHORTFALL
         case JobStatus.EXPIRED:
@@ -115,9 +139,48 @@ def backlog_effect(count: Count, queues: Mapping[str, QueueStats], rates: Mappin
 
 def removal_effect(count: Count, by_status: tuple[Breakdown, ...], keep_days: float) -> str:
     """What it means that these jobs go."""
-    of = f" ({', '.join(f'{b.count:,} {b.label}' for b in by_status)})" if len(by_status) > 1 else ""
     kept = f"copies are kept for {keep_days:g} days" if keep_days > 0 else "no copies are kept"
-    return f"removes {count} {'job' if count.value == 1 else 'jobs'}{of}; {kept}"
+    return f"removes {count} {'job' if count.value == 1 else 'jobs'}{_of(by_status)}; {kept}"
+
+
+def _of(by_status: tuple[Breakdown, ...]) -> str:
+    """How many of each state, where there are several."""
+    return f" ({', '.join(f'{b.count:,} {b.label}' for b in by_status)})" if len(by_status) > 1 else ""
+
+
+def erasure_effect(count: Count, by_status: tuple[Breakdown, ...], copies: int) -> str:
+    """What it means that these jobs go for good; `copies` of them exist only as copies of an earlier action."""
+    only = f", {copies:,} of them kept only as copies" if copies else ""
+    return (
+        f"erases {count} {'job' if count.value == 1 else 'jobs'}{_of(by_status)}{only}: no copies are kept, those of"
+        " earlier actions go too, and their error texts are blanked; this cannot be undone"
+    )
+
+
+def move_effect(count: Count, by_status: tuple[Breakdown, ...], shown: str, target: QueueStats) -> str:
+    """What it means that these jobs stand in another queue."""
+    return (
+        f"moves {count} {'job' if count.value == 1 else 'jobs'}{_of(by_status)} to {shown},"
+        f" where {counted(target.waiting)} {'is' if target.waiting == 1 else 'are'} waiting"
+    )
+
+
+def move_warnings(shown: str, target: QueueStats, sources: Mapping[str, QueueStats]) -> tuple[str, ...]:
+    """What the operator must know of the queue that jobs are moved to."""
+    now = target.queue.priority
+    others = [f"{name} has {q.queue.priority}" for name, q in sources.items() if q.queue.priority is not now]
+    found = [f"{shown} is paused: they will wait until it is resumed"] if target.queue.paused else []
+    if others:
+        found.append(f"{shown} has {now} priority; {', '.join(others)}")
+    return tuple(found)
+
+
+def rescue_effect(count: Count, used_up: int) -> str:
+    """What it means that these jobs are taken from their workers."""
+    waits = count.value - used_up
+    parts = [f"{waits:,} {'waits' if waits == 1 else 'wait'} again under a new generation"] if waits else []
+    parts += [f"{used_up:,} {'fails' if used_up == 1 else 'fail'}: no attempts are left"] if used_up else []
+    return f"takes {count} stuck {'job' if count.value == 1 else 'jobs'} from silent workers: {', '.join(parts)}"
 
 
 def until_words(until: datetime | None) -> str:
@@ -125,13 +188,13 @@ def until_words(until: datetime | None) -> str:
     return f" until {until:%Y-%m-%d %H:%M:%S} UTC" if until is not None else " until it is resumed"
 
 
-def bulk_warnings(plan_count: int, queues: Mapping[str, QueueStats], *, workers: int, rate: float) -> tuple[str, ...]:
-    """What the operator must know before jobs are put back to wait in these queues (by display name)."""
-    if not plan_count:
-        return ()
-    warnings = [
+def paused_warnings(queues: Mapping[str, QueueStats]) -> tuple[str, ...]:
+    """Which of the queues (by display name) that jobs are to wait in are paused."""
+    return tuple(
         f"{shown} is paused: they will wait until it is resumed" for shown, q in queues.items() if q.queue.paused
-    ]
-    if not workers and not rate:
-        warnings.append("no worker is alive: they will wait until one starts")
-    return tuple(warnings)
+    )
+
+
+def idle_warnings(*, workers: int, rate: float) -> tuple[str, ...]:
+    """Whether nobody is there to run what waits."""
+    return () if workers or rate else ("no worker is alive: they will wait until one starts",)

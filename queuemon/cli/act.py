@@ -1,36 +1,21 @@
-"""The commands that change something: each prints its plan, and stops there unless --yes."""
+"""The commands that change jobs: each prints its plan, and stops there unless --yes."""
 
 from __future__ import annotations
 
 import re
-import signal
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from queuemon.cli.jobs import error_of, parsed
-from queuemon.cli.options import (
-    DONE,
-    FAILED,
-    NOTHING,
-    PARTLY,
-    Json,
-    Queue,
-    Reason,
-    Target,
-    Yes,
-    opened,
-)
-from queuemon.cli.terminal import cell, console, print_json, say, table
-from queuemon.contract import Priority
-from queuemon.model import ActionKind, ActionProgress, ActionResult, Breakdown, Plan
-from queuemon.render.text import clean
+from queuemon.cli.carry import Manner, carry_out
+from queuemon.cli.jobs import parsed
+from queuemon.cli.options import Json, Rate, Reason, Results, Target, Yes, opened
+from queuemon.errors import InvalidValue
+from queuemon.model import ActionKind
 
 if TYPE_CHECKING:
-    from queuemon.contract import Keys
     from queuemon.workbench import Workbench
 
 #: What can only be meant as an id.
@@ -39,228 +24,272 @@ _ID_LIKE = re.compile(r"[0-9a-fA-F]+(-[0-9a-fA-F]+)+")
 #: A queue's name, when no field of the filter language stands before its first colon.
 _NAME_LIKE = re.compile(r"[\w./@+-]+(:[\w./@+-]+)*")
 
-#: Bulk actions on more jobs than this show their progress.
-PROGRESS_FROM = 2_000
+#: Bytes of a payload at most.
+PAYLOAD_BYTES = 50_000_000
+
+QueueOrFilter = Annotated[list[str], typer.Argument(metavar="QUEUE|FILTER", help="A queue, or which of its jobs.")]
+Stuck = Annotated[list[str] | None, typer.Argument(metavar="FILTER|ID…", help="Which stuck jobs; all without.")]
 
 
-def retry(ctx: typer.Context, target: Target, yes: Yes = False, reason: Reason = "", as_json: Json = False) -> None:
+def retry(
+    ctx: typer.Context,
+    target: Target,
+    yes: Yes = False,
+    reason: Reason = "",
+    rate: Rate = None,
+    results: Results = None,
+    as_json: Json = False,
+) -> None:
     """Run failed and expired jobs again, with fresh attempts and clocks."""
-    _jobs(ctx, ActionKind.RETRY, target, yes, reason, as_json)
+    manner = Manner(yes=yes, reason=reason, as_json=as_json, rate=rate, results=results)
+    with opened(ctx) as wb:
+        carry_out(wb, ActionKind.RETRY, chosen(target), manner)
 
 
-def delete(ctx: typer.Context, target: Target, yes: Yes = False, reason: Reason = "", as_json: Json = False) -> None:
+def canary(
+    ctx: typer.Context,
+    target: Target,
+    steps: Annotated[str, typer.Option(metavar="N,N…", help="Jobs of each step; the last is repeated.")] = (
+        "1,5,25,125,625"
+    ),
+    success: Annotated[str, typer.Option(metavar="SHARE", help="How many must complete, such as 0.9 or 90%.")] = "90%",
+    max_errors: Annotated[int, typer.Option(metavar="N", help="Stop at so many failed jobs.")] = 3,
+    timeout: Annotated[str, typer.Option(metavar="TIME", help="How long a step may take, such as 90s or 10m.")] = "10m",
+    yes: Yes = False,
+    reason: Reason = "",
+    results: Results = None,
+    as_json: Json = False,
+) -> None:
+    """Retry one job, wait for its result, then more and more while they succeed. Each step can be undone.
+
+    Ends with 3 when it stopped before all were retried; `queuemon actions resume ID` goes on.
+    """
+    manner = Manner(yes=yes, reason=reason, as_json=as_json, results=results)
+    rule: dict[str, Any] = {
+        "steps": _numbers(steps), "success": _share(success), "max_errors": max_errors, "timeout": _seconds(timeout),
+    }  # fmt: skip
+    with opened(ctx) as wb:
+        carry_out(wb, ActionKind.CANARY, chosen(target), manner, **rule)
+
+
+def delete(
+    ctx: typer.Context,
+    target: Target,
+    yes: Yes = False,
+    reason: Reason = "",
+    rate: Rate = None,
+    results: Results = None,
+    as_json: Json = False,
+) -> None:
     """Delete jobs that are not running; a copy is kept for some days."""
-    _jobs(ctx, ActionKind.DELETE, target, yes, reason, as_json)
-
-
-def run_now(ctx: typer.Context, target: Target, yes: Yes = False, reason: Reason = "", as_json: Json = False) -> None:
-    """Let scheduled jobs, and those waiting for their next attempt, run at once."""
-    _jobs(ctx, ActionKind.RUN_NOW, target, yes, reason, as_json)
+    manner = Manner(yes=yes, reason=reason, as_json=as_json, rate=rate, results=results)
+    with opened(ctx) as wb:
+        carry_out(wb, ActionKind.DELETE, chosen(target), manner)
 
 
 def clear_failed(
     ctx: typer.Context,
-    target: Annotated[list[str], typer.Argument(metavar="QUEUE|FILTER", help="A queue, or which failed jobs.")],
+    target: QueueOrFilter,
     yes: Yes = False,
     reason: Reason = "",
+    rate: Rate = None,
+    results: Results = None,
     as_json: Json = False,
 ) -> None:
     """Delete failed jobs of a queue, or those that match a filter; a copy is kept for some days."""
+    manner = Manner(yes=yes, reason=reason, as_json=as_json, rate=rate, results=results)
     with opened(ctx) as wb:
-        _carry_out(wb, ActionKind.CLEAR_FAILED, _failed_of(wb, target), yes, reason, as_json)
+        carry_out(wb, ActionKind.CLEAR_FAILED, _of_queue(wb, target), manner)
 
 
-def pause(
+def purge(
     ctx: typer.Context,
-    queue: Queue,
-    until: Annotated[
-        str | None, typer.Option(help="Resume by itself: 2h, 30m, or a time such as 2026-10-03T14:00.")
-    ] = None,
+    target: QueueOrFilter,
+    yes: Yes = False,
+    reason: Reason = "",
+    rate: Rate = None,
+    results: Results = None,
+    as_json: Json = False,
+) -> None:
+    """Delete what waits in a queue, or what waits and matches a filter; a copy is kept for some days."""
+    manner = Manner(yes=yes, reason=reason, as_json=as_json, rate=rate, results=results)
+    with opened(ctx) as wb:
+        carry_out(wb, ActionKind.PURGE, _of_queue(wb, target), manner)
+
+
+def run_now(
+    ctx: typer.Context,
+    target: Target,
+    yes: Yes = False,
+    reason: Reason = "",
+    rate: Rate = None,
+    results: Results = None,
+    as_json: Json = False,
+) -> None:
+    """Let scheduled jobs, and those waiting for their next attempt, run at once."""
+    manner = Manner(yes=yes, reason=reason, as_json=as_json, rate=rate, results=results)
+    with opened(ctx) as wb:
+        carry_out(wb, ActionKind.RUN_NOW, chosen(target), manner)
+
+
+def move(
+    ctx: typer.Context,
+    target: Target,
+    to: Annotated[str, typer.Option("--to", metavar="QUEUE", help="Where they go.", show_default=False)],
+    yes: Yes = False,
+    reason: Reason = "",
+    rate: Rate = None,
+    results: Results = None,
+    as_json: Json = False,
+) -> None:
+    """Move waiting, failed and expired jobs to another queue."""
+    manner = Manner(yes=yes, reason=reason, as_json=as_json, rate=rate, results=results)
+    with opened(ctx) as wb:
+        carry_out(wb, ActionKind.MOVE, chosen(target), manner, to=wb.queue_name(to))
+
+
+def edit(
+    ctx: typer.Context,
+    job_id: Annotated[str, typer.Argument(metavar="ID", help="The failed or expired job.")],
+    payload: Annotated[
+        str, typer.Option("--payload", metavar="FILE|-|JSON", help="The new payload (- is stdin).", show_default=False)
+    ],
     yes: Yes = False,
     reason: Reason = "",
     as_json: Json = False,
 ) -> None:
-    """Let no worker take a job of the queue; running jobs finish."""
-    _queue(ctx, ActionKind.PAUSE, queue, yes, reason, as_json, until=until)
+    """Replace a job's payload and retry it; the old one is kept for undo."""
+    from queuemon.workbench import parse_id
+
+    manner = Manner(yes=yes, reason=reason, as_json=as_json)
+    with opened(ctx) as wb:
+        carry_out(wb, ActionKind.EDIT, parse_id(job_id), manner, payload=payload_text(payload))
 
 
-def resume(ctx: typer.Context, queue: Queue, yes: Yes = False, reason: Reason = "", as_json: Json = False) -> None:
-    """Let workers take jobs of a paused queue again; deadlines are extended by the pause."""
-    _queue(ctx, ActionKind.RESUME, queue, yes, reason, as_json)
-
-
-def prioritise(
+def rescue(
     ctx: typer.Context,
-    queue: Queue,
-    priority: Annotated[Priority, typer.Argument(help="Order in which workers serve the queue.")],
+    target: Stuck = None,
     yes: Yes = False,
     reason: Reason = "",
+    rate: Rate = None,
+    results: Results = None,
     as_json: Json = False,
 ) -> None:
-    """Set the order in which workers serve the queue."""
-    _queue(ctx, ActionKind.PRIORITISE, queue, yes, reason, as_json, priority=priority)
+    """Take stuck jobs from workers that stopped beating: they wait again, or fail when attempts are used up."""
+    manner = Manner(yes=yes, reason=reason, as_json=as_json, rate=rate, results=results)
+    with opened(ctx) as wb:
+        carry_out(wb, ActionKind.RESCUE, chosen(target or ["status:stuck"]), manner)
 
 
-def scale(
+def delete_stuck(
     ctx: typer.Context,
-    queue: Queue,
-    concurrency: Annotated[int, typer.Argument(metavar="N", help="Worker processes meant for the queue.")],
+    target: Stuck = None,
     yes: Yes = False,
     reason: Reason = "",
+    rate: Rate = None,
+    results: Results = None,
     as_json: Json = False,
 ) -> None:
-    """Set how many worker processes are meant for the queue; a supervisor follows."""
-    _queue(ctx, ActionKind.SCALE, queue, yes, reason, as_json, concurrency=concurrency)
+    """Delete stuck jobs; a copy is kept for some days, and a worker's late write is refused."""
+    manner = Manner(yes=yes, reason=reason, as_json=as_json, rate=rate, results=results)
+    with opened(ctx) as wb:
+        carry_out(wb, ActionKind.DELETE_STUCK, chosen(target or ["status:stuck"]), manner)
 
 
-# --------------------------------------------------------------------------------------------------------- targets
+def erase(
+    ctx: typer.Context,
+    target: Target,
+    yes: Yes = False,
+    reason: Reason = "",
+    rate: Rate = None,
+    results: Results = None,
+    as_json: Json = False,
+) -> None:
+    """Delete jobs for good: no copy is kept, and those that are kept go too. This cannot be undone."""
+    manner = Manner(yes=yes, reason=reason, as_json=as_json, rate=rate, results=results)
+    with opened(ctx) as wb:
+        carry_out(wb, ActionKind.ERASE, chosen(target), manner)
 
 
-def _jobs(ctx: typer.Context, kind: ActionKind, words: list[str], yes: bool, reason: str, as_json: bool) -> None:
+# ------------------------------------------------------------------------------------------------ what words mean
+
+
+def chosen(words: list[str]) -> Any:
+    """The ids that were named, or a filter."""
     ids = [word for word in words if _ID_LIKE.fullmatch(word)]
-    with opened(ctx) as wb:
-        if ids and len(ids) == len(words):
-            from queuemon.workbench import parse_id
+    if ids and len(ids) == len(words):
+        from queuemon.workbench import parse_id
 
-            target: Any = list(dict.fromkeys(parse_id(word) for word in ids))
-        else:
-            target = parsed(words)
-        _carry_out(wb, kind, target, yes, reason, as_json)
+        return list(dict.fromkeys(parse_id(word) for word in ids))
+    return parsed(words)
 
 
-def _failed_of(wb: Workbench, words: list[str]) -> Any:
-    """The failed jobs of a queue, or those among what a filter matches."""
+def _of_queue(wb: Workbench, words: list[str]) -> Any:
+    """The jobs of a queue, or those that a filter matches."""
     from queuemon.filters import JobFilter
     from queuemon.filters.fields import ALIASES, FIELDS
 
     text = " ".join(words)
     head = text.partition(":")[0].lower()
     if _NAME_LIKE.fullmatch(text) and (head == "queue" or not {head} & {*FIELDS, *ALIASES}):
-        return JobFilter.of(queue=wb.queue_name(text), status="failed")
-    return parsed(words) & JobFilter.of(status="failed")
+        return JobFilter.of(queue=wb.queue_name(text))
+    return chosen(words)
 
 
-def _queue(
-    ctx: typer.Context, kind: ActionKind, queue: str, yes: bool, reason: str, as_json: bool, **options: Any
-) -> None:
-    with opened(ctx) as wb:
-        _carry_out(wb, kind, wb.queue_name(queue), yes, reason, as_json, **options)
+def payload_text(given: str) -> str:
+    """The JSON text of a payload: given itself, from stdin, or from the file that is named."""
+    import json
 
-
-# ------------------------------------------------------------------------------------------------ plan, then apply
-
-
-def _carry_out(
-    wb: Workbench, kind: ActionKind, target: Any, yes: bool, reason: str, as_json: bool, **options: Any
-) -> None:
-    plan = wb.plan(kind, target, **options)
-    if not as_json:
-        print_plan(plan, wb.settings.keys)
-    nothing = plan.count == 0
-    if nothing or not yes:
-        if as_json:
-            print_json({"plan": plan, "result": None})
-        else:
-            say(_why_not(wb, plan))
-        raise typer.Exit(NOTHING if nothing else DONE)
-    with _stoppable() as stop, _shown(plan, as_json) as progress:
-        result = wb.apply(plan, reason=reason, progress=progress, stop=stop)
-    if as_json:
-        print_json({"plan": plan, "result": result})
-    else:
-        say(result.summary)
-    raise typer.Exit(code_of(result))
-
-
-def _why_not(wb: Workbench, plan: Plan) -> str:
-    """Why the plan was not carried out, and what would."""
-    if plan.count == 0:
-        return f"{'Nothing matches' if plan.kind.bulk else 'Nothing to do'}: nothing was changed."
-    if (why := wb.read_only_reason) is not None:
-        return f"Nothing was changed, and nothing can be from here: {why}."
-    return "Nothing was changed. Add --yes to do this."
-
-
-def code_of(result: ActionResult) -> int:
-    """What the command ends with."""
-    if result.state == "refused":
-        return FAILED
-    if result.state == "done" and not result.skipped and not result.gone:
-        return DONE
-    return PARTLY if result.done or result.state != "done" else NOTHING
-
-
-@contextmanager
-def _stoppable() -> Iterator[threading.Event]:
-    """The first Ctrl-C asks the action to stop after its chunk, the second interrupts."""
-    stop = threading.Event()
-
-    def ask(signum: int, frame: object) -> None:
-        if stop.is_set():
-            raise KeyboardInterrupt
-        stop.set()
-
-    if threading.current_thread() is not threading.main_thread():
-        yield stop
-        return
-    before = signal.signal(signal.SIGINT, ask)
+    if given == "-":
+        return _whole(sys.stdin.buffer.read(PAYLOAD_BYTES + 1), "stdin")
     try:
-        yield stop
-    finally:
-        signal.signal(signal.SIGINT, before)
+        json.loads(given)
+    except RecursionError:
+        return given  # PostgreSQL judges it
+    except ValueError as error:
+        path = Path(given)
+        try:
+            with path.open("rb") as source:
+                return _whole(source.read(PAYLOAD_BYTES + 1), "the file")
+        except (OSError, ValueError) as why:
+            raise InvalidValue(
+                f"the payload is no JSON ({str(error)[:80]})"
+                + (f", and its file cannot be read ({why.strerror})" if isinstance(why, OSError) else ""),
+                expected="JSON, the name of a file that holds it, or - for stdin",
+                next_step="quote JSON for the shell",
+            ) from None
+    return given
 
 
-@contextmanager
-def _shown(plan: Plan, as_json: bool) -> Iterator[Callable[[ActionProgress], None] | None]:
-    """A progress bar on stderr for long actions in a terminal."""
-    out = console(stderr=True)
-    if as_json or plan.count < PROGRESS_FROM or not out.is_terminal:
-        yield None
-        return
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    columns = (TextColumn(plan.kind.value), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=out, transient=True) as bars:
-        task = bars.add_task("", total=plan.count)
-        yield lambda p: bars.update(task, completed=p.done + p.skipped)
+def _whole(raw: bytes, source: str) -> str:
+    try:
+        if len(raw) <= PAYLOAD_BYTES:
+            return raw.decode("utf-8")
+    except UnicodeDecodeError:
+        raise InvalidValue(f"{source} is not UTF-8", expected="a payload as JSON in UTF-8") from None
+    raise InvalidValue(f"{source} holds more than {PAYLOAD_BYTES:,} bytes", expected="a smaller payload")
 
 
-def print_plan(plan: Plan, keys: Keys) -> None:
-    """What would be done, to how many jobs, which, and what is left out."""
-    out = console()
-    if plan.kind.bulk:
-        what = f"{plan.kind.value} {plan.count:,} {'job' if plan.count == 1 else 'jobs'}"
-        of = f"of a selection of {len(plan.ids):,}" if plan.ids is not None else f"matching {plan.target}"
-    else:
-        what, of = f"{plan.kind.value} {keys.display(plan.target)}", ""
-    # The effect says when a pause ends.
-    options = ", ".join(f"{k} {v}" for k, v in plan.options.items() if v is not None and k != "until")
-    out.print(cell(f"Plan: {' '.join(part for part in (what, of, options) if part)}", limit=1_000, style="bold"))
-    for title, group in (("Queue", plan.by_queue), ("Error", plan.by_error), ("Age", plan.by_age)):
-        _print_group(title, group)
-    _print_group("Left out", plan.excluded)
-    if plan.sample:
-        say("")
-        made = table(("Sample", {"no_wrap": True}), "Queue", "Status", ("Error", {"ratio": 1}))
-        for job in plan.sample:
-            made.add_row(
-                cell(job.id),
-                cell(keys.display(job.queue), limit=60),
-                cell(job.status.value),
-                cell(error_of(job) or "", limit=120),
-            )
-        out.print(made)
-    say("")
-    if plan.effect:
-        say(f"Effect: {clean(plan.effect, 1_000)}")
-    for warning in plan.warnings:
-        out.print(cell(f"! {warning}", limit=1_000, style="yellow"))
+def _numbers(text: str) -> tuple[int, ...]:
+    parts = [part.strip() for part in text.split(",")]
+    if not all(part.isascii() and part.isdigit() and len(part) < 10 for part in parts):
+        raise InvalidValue(f"--steps is {text[:60]!r}", expected="whole numbers with commas, such as 1,5,25")
+    return tuple(map(int, parts))
 
 
-def _print_group(title: str, group: tuple[Breakdown, ...]) -> None:
-    if group:
-        say("")
-        made = table(title, ("Jobs", {"justify": "right"}))
-        for part in group:
-            made.add_row(cell(part.label, limit=120), cell(f"{part.count:,}"))
-        console().print(made)
+def _share(text: str) -> float:
+    word = text.strip()
+    try:
+        return float(word[:-1]) / 100 if word.endswith("%") else float(word)
+    except ValueError:
+        raise InvalidValue(f"--success is {text[:40]!r}", expected="a share such as 0.9 or 90%") from None
+
+
+def _seconds(text: str) -> float:
+    from queuemon.errors import FilterError
+    from queuemon.filters.values import milliseconds
+
+    try:
+        return milliseconds(text, 0) / 1000
+    except FilterError:
+        raise InvalidValue(f"--timeout is {text[:40]!r}", expected="a duration such as 90s, 10m or 2h") from None

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from queuemon.cli import act, demo, engine, jobs, runbook, setup, status
+from queuemon.cli import act, demo, engine, jobs, queues, runbook, setup, status, trail
 from queuemon.cli.options import EXIT_CODES, Session
 
 SEE, FIX, RUN, TRY = "See", "Fix", "Set up and run", "Runbooks and demo"
@@ -63,18 +63,31 @@ def _add(group: typer.Typer, panel: str | None, **commands: object) -> None:
         group.command(name.rstrip("_").replace("_", "-"), rich_help_panel=panel, epilog=EXIT_CODES)(function)  # type: ignore[type-var]
 
 
-_add(app, SEE, status=status.status, jobs=jobs.jobs, job=jobs.job, actions=jobs.actions, doctor=setup.doctor)
+_add(app, SEE, status=status.status, jobs=jobs.jobs, job=jobs.job, pauses=queues.pauses, doctor=setup.doctor)
+
+_actions = typer.Typer(invoke_without_command=True, callback=trail.actions, **PLAIN)
+_add(_actions, None, list_=trail.list_, show=trail.show, resume=trail.resume)
+app.add_typer(_actions, name="actions", rich_help_panel=SEE)
+
 _add(
     app,
     FIX,
     retry=act.retry,
+    canary=act.canary,
+    run_now=act.run_now,
+    move=act.move,
+    edit=act.edit,
+    rescue=act.rescue,
     delete=act.delete,
     clear_failed=act.clear_failed,
-    run_now=act.run_now,
-    pause=act.pause,
-    resume=act.resume,
-    prioritise=act.prioritise,
-    scale=act.scale,
+    purge=act.purge,
+    delete_stuck=act.delete_stuck,
+    erase=act.erase,
+    undo=trail.undo,
+    pause=queues.pause,
+    resume=queues.resume,
+    prioritise=queues.prioritise,
+    scale=queues.scale,
 )
 _add(
     app,

@@ -1,4 +1,4 @@
-"""`queuemon jobs`, `job` and `actions`: look at jobs, one job with its history, and what operators did."""
+"""`queuemon jobs` and `job`: look at jobs, and at one job with its history."""
 
 from __future__ import annotations
 
@@ -181,34 +181,3 @@ def _print_detail(detail: JobDetail, keys: Keys) -> None:
     out.print(cell("Payload", style="bold"))
     # ASCII JSON: whatever the payload holds, the terminal sees escapes.
     say(json.dumps(plain(job.payload), indent=2), limit=200_000)
-
-
-def actions(
-    ctx: typer.Context,
-    limit: Annotated[int, typer.Option(min=1, max=1000, help="How many.")] = 20,
-    as_json: Json = False,
-) -> None:
-    """What operators did: who, when, what, why and the result, newest first."""
-    from queuemon.render.text import moment
-
-    with opened(ctx) as wb:
-        records = wb.actions(limit)
-        if as_json:
-            print_json({"actions": records})
-        elif records:
-            made = table("When (UTC)", "Who", "Action", "Target", "State", ("Result", {"ratio": 1}), "Reason")
-            for r in records:
-                made.add_row(
-                    cell(moment(r.started_at)),
-                    cell(r.actor, limit=40),
-                    cell(r.kind.value),
-                    cell(r.target, limit=80),
-                    cell(r.state),
-                    cell(r.summary, limit=200),
-                    cell(r.reason, limit=80),
-                )
-            console().print(made)
-        else:
-            say("No action yet.")
-    if not records:
-        raise typer.Exit(NOTHING)

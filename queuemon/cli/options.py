@@ -22,6 +22,16 @@ EXIT_CODES = "Exit codes: 0 done, 1 failed, 2 usage, 3 partly done, 4 nothing ma
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do it. Without, the plan is printed and nothing changes.")]
 Reason = Annotated[str, typer.Option("--reason", help="Why, for the audit trail.", show_default=False)]
+Rate = Annotated[
+    float | None, typer.Option("--rate", min=0.01, metavar="N", help="Jobs per second at most.", show_default=False)
+]
+Results = Annotated[
+    str | None,
+    typer.Option(
+        "--results", metavar="FILE|-",
+        help="Each job's outcome while it runs, as CSV, or JSON lines in a file called *.jsonl.", show_default=False,
+    ),
+]  # fmt: skip
 Filter = Annotated[
     list[str] | None,
     typer.Argument(metavar="FILTER", help="Which jobs, such as: queue:email-sending status:failed age<2h"),

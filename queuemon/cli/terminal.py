@@ -39,9 +39,9 @@ def console(*, stderr: bool = False) -> Console:
     return made
 
 
-def say(text: str, *, limit: int = 4_000) -> None:
+def say(text: str, *, limit: int = 4_000, stderr: bool = False) -> None:
     """A line, or several, on stdout."""
-    typer.echo(clean(text, limit, lines=True))
+    typer.echo(clean(text, limit, lines=True), err=stderr)
 
 
 def warn(text: str) -> None:

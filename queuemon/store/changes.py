@@ -17,6 +17,7 @@ from sqlalchemy import (
     Uuid,
     and_,
     case,
+    cast,
     delete,
     func,
     insert,
@@ -26,6 +27,7 @@ from sqlalchemy import (
     true,
     update,
 )
+from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.sql.elements import ColumnElement
 from sqlalchemy.sql.selectable import CTE
@@ -33,7 +35,8 @@ from sqlalchemy.sql.selectable import CTE
 from queuemon.contract import EXPIRY, JobStatus, Priority
 from queuemon.model import ActionKind
 from queuemon.schema.tables import Tables
-from queuemon.store.chunks import LEGAL, Chunk, array_of, sorted_ids, untouched
+from queuemon.store import leases
+from queuemon.store.chunks import LEGAL, Chunk, Order, array_of, sorted_ids, untouched
 from queuemon.store.fence import fenced
 from queuemon.store.pauses import PauseFlag
 
@@ -60,57 +63,64 @@ class Outcome:
 def change_chunk(
     connection: Connection,
     t: Tables,
-    kind: ActionKind,
+    order: Order,
     chunk: Chunk,
     *,
     action_id: UUID,
-    cutoff: datetime,
     also: ColumnElement[bool] | None,
     keep_days: float,
     logged: bool,
 ) -> Outcome:
-    """Retry, delete or run now what a chunk holds, in one statement that also writes all that belongs to it: copies for
-    undo, the outbox row, the chunk's row in the audit trail and, where `logged`, an event in each job's history.
+    """Do to a chunk what was ordered, in one statement that also writes all that belongs to it: copies for undo, the
+    outbox row, the chunk's row in the audit trail and, where `logged`, an event in each job's history.
 
     The rows are locked in the order of their ids, so two bulk actions cannot block each other for good, and a row
     that changed while this waited for its lock is judged as it stands now. 2,000 failed jobs: about 50 ms.
     """
     if chunk.size > BULK_ROWS:
         count_by_statement(connection)
-    j = t.jobs
-    deletes = kind.removes
+    j, kind, values = t.jobs, order.kind, _values(t, order)
     picked = select(func.unnest(array_of(chunk.ids)).label("id")).cte("picked")
-    # A deleted row is copied whole, of a retried one what the retry overwrites.
-    copied = [c.label(c.key) for c in j.c if c.key == "id" or deletes or c.key in _values(t, kind)]
+    # A deleted row is copied whole, of a changed one what the change overwrites.
+    copied = [c.label(c.key) for c in j.c if c.key == "id" or kind.removes or c.key in values]
     locked = (
         select(*copied)
         .join_from(j, picked, j.c.id == picked.c.id)
-        .where(fenced(t.status_is(*LEGAL[kind]), untouched(t, kind, cutoff), true() if also is None else also))
+        .where(fenced(t.status_is(*LEGAL[kind]), untouched(t, order), true() if also is None else also))
         .order_by(j.c.id)
         .with_for_update(of=j)
         .cte("locked")
     )
     here = and_(j.c.id == locked.c.id, fenced(t.status_is(*LEGAL[kind])))
-    seen = [j.c.id.label("id"), j.c.queue.label("queue"), j.c.gen.label("gen")]
     changed = (
-        delete(j).where(here).returning(*seen).cte("changed")
-        if deletes
-        else update(j).where(here).values(_values(t, kind)).returning(*seen).cte("changed")
+        delete(j).where(here).returning(j.c.id, j.c.queue, j.c.gen).cte("changed")
+        if kind.removes
+        else update(j)
+        .where(here)
+        .values(values)
+        .returning(
+            *(leases.taken_columns(t, locked) if kind is ActionKind.RESCUE else (j.c.id, j.c.queue, j.c.status)),
+            j.c.gen,
+        )
+        .cte("changed")
     )
     publication: Any = null()
     written: list[CTE] = [_chunk_row(t, chunk, changed, action_id)]
-    if not deletes:
+    if not kind.removes:
+        waits = changed.c.status == t.status_word(JobStatus.WAITING)
         sent = (
             insert(t.publications)
-            .from_select(["job_ids"], select(sorted_ids(changed)).having(func.count() > 0))
+            .from_select(["job_ids"], select(sorted_ids(changed)).where(waits).having(func.count() > 0))
             .returning(t.publications.c.id)
             .cte("sent")
         )
         publication = select(sent.c.id).scalar_subquery()
-    if keep_days > 0 and kind is not ActionKind.RUN_NOW:
-        written.append(_undo_rows(t, locked, action_id, keep_days))
-    if logged:
-        written.append(_events(t, changed, action_id, ActionKind.DELETE if deletes else kind))
+    if keep_days > 0 and kind.undoable:
+        written.append(_undo_rows(t, order, locked, action_id, keep_days))
+    if kind is ActionKind.RESCUE:
+        written.append(leases.taken_log(t, changed, action_id=action_id))
+    elif logged:
+        written.append(_events(t, changed, action_id, ActionKind.DELETE if kind.removes else kind))
     missed = (
         select(sorted_ids(picked))
         .join_from(picked, changed, picked.c.id == changed.c.id, isouter=True)
@@ -122,21 +132,44 @@ def change_chunk(
     return Outcome(done=row[0], missed=tuple(row[1] or ()), publication=row[2])
 
 
-def _values(t: Tables, kind: ActionKind) -> dict[str, Any]:
-    """What a retry or run-now writes: a new generation that is due at once and has its 24 hours before it."""
-    values: dict[str, Any] = {
-        "gen": t.jobs.c.gen + 1,
+def _values(t: Tables, order: Order) -> dict[str, Any]:
+    """What a kind writes: always a new generation, so that an element of the old one is stale."""
+    j = t.jobs
+    due: dict[str, Any] = {
+        "gen": j.c.gen + 1,
         "run_at": func.now(),
         "expires_at": func.now() + literal(EXPIRY),
         "updated_at": func.now(),
     }
-    if kind is ActionKind.RETRY:
-        values |= {"status": t.status_word(JobStatus.WAITING), "attempts": 0}
-        # A clock that survived would make the lease or the next attempt's bookkeeping judge the new life by the old.
-        values |= dict.fromkeys(
-            ("started_at", "finished_at", "heartbeat_at", "worker_id", "error_type", "error_message")
-        )
-    return values
+    # A clock that survived would make the lease or the next attempt's bookkeeping judge the new life by the old.
+    clocks = ("started_at", "finished_at", "heartbeat_at", "worker_id", "error_type", "error_message")
+    fresh = due | {"status": t.status_word(JobStatus.WAITING), "attempts": 0} | dict.fromkeys(clocks)
+    match order.kind:
+        case ActionKind.RUN_NOW:
+            return due
+        case ActionKind.RETRY:
+            return fresh
+        case ActionKind.EDIT:
+            return fresh | {"payload": cast(literal(order.payload, Text), JSONB)}
+        case ActionKind.RESCUE:
+            return leases.taken_values(t)
+        case ActionKind.MOVE:
+            deadline = j.c.expires_at + _stood(t)
+            return {"queue": order.to, "gen": j.c.gen + 1, "expires_at": deadline, "updated_at": func.now()}
+        case _:
+            return {}
+
+
+def _stood(t: Tables) -> ColumnElement[Any]:
+    """How long a waiting job stood in a paused queue, which it leaves: what its resume would have given back."""
+    j, q = t.jobs, t.job_queues
+    stood = (
+        select(func.now() - func.greatest(q.c.paused_at, j.c.created_at))
+        .where(q.c.name == j.c.queue, q.c.paused, t.status_is(JobStatus.WAITING))
+        .correlate(j)
+        .scalar_subquery()
+    )
+    return func.coalesce(stood, literal(timedelta()))
 
 
 def _chunk_row(t: Tables, chunk: Chunk, changed: CTE, action_id: UUID) -> CTE:
@@ -154,9 +187,12 @@ def _chunk_row(t: Tables, chunk: Chunk, changed: CTE, action_id: UUID) -> CTE:
     return insert(t.action_chunks).from_select(columns, row).cte("noted")
 
 
-def _undo_rows(t: Tables, locked: CTE, action_id: UUID, keep_days: float) -> CTE:
+def _undo_rows(t: Tables, order: Order, locked: CTE, action_id: UUID, keep_days: float) -> CTE:
     kept_until = func.now() + literal(timedelta(days=keep_days))
-    row = select(literal(action_id, Uuid), locked.c.id, func.to_jsonb(locked.table_valued()), kept_until)
+    copy: ColumnElement[Any] = func.to_jsonb(locked.table_valued())
+    if order.kind is ActionKind.EDIT:
+        copy = copy.op("||")(func.jsonb_build_object("edited", cast(literal(order.payload, Text), JSONB)))
+    row = select(literal(action_id, Uuid), locked.c.id, copy, kept_until)
     return insert(t.undo_jobs).from_select(["action_id", "job_id", "row", "kept_until"], row).cte("kept")
 
 

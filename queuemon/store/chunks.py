@@ -12,9 +12,10 @@ from sqlalchemy import ARRAY, Connection, Text, Uuid, and_, cast, func, literal,
 from sqlalchemy.sql.elements import ColumnElement
 from sqlalchemy.sql.selectable import FromClause
 
-from queuemon.contract import DELETABLE, RETRYABLE, JobStatus
+from queuemon.contract import DELETABLE, LEASE_SECONDS, RETRYABLE, JobStatus
 from queuemon.model import ActionKind
 from queuemon.schema.tables import Tables
+from queuemon.store.leases import silent
 
 #: The states from which each kind of bulk action takes a job.
 LEGAL: Mapping[ActionKind, tuple[JobStatus, ...]] = {
@@ -34,16 +35,42 @@ LEGAL: Mapping[ActionKind, tuple[JobStatus, ...]] = {
 PAGE_CHUNKS = 50
 
 
-def untouched(t: Tables, kind: ActionKind, cutoff: datetime) -> ColumnElement[bool]:
+@dataclass(frozen=True, kw_only=True)
+class Order:
+    """What an action is to do to jobs, frozen with its plan; every statement about its jobs follows one of these."""
+
+    kind: ActionKind
+    #: What came to stand as it does later is left alone.
+    cutoff: datetime
+    #: An active job without a beat for so long is stuck.
+    lease_seconds: float = LEASE_SECONDS
+    #: Where a move brings its jobs.
+    to: str = ""
+    #: What an edit writes, as JSON text: PostgreSQL reads it, so that no number changes on the way.
+    payload: str = ""
+
+
+def untouched(t: Tables, order: Order) -> ColumnElement[bool]:
     """Beside the state: nothing created after the cutoff, and nothing that reached its end after it.
 
     So a job that was retried by someone else and failed once more since the plan was made is left alone: its new
-    failure is not the one the operator looked at. Run-now asks that the job is not due yet.
+    failure is not the one the operator looked at. Run-now asks that the job is not due yet, a move that it stands in
+    another queue and that the target exists, a rescue that its worker is silent now and took it before the cutoff.
     """
-    j = t.jobs
-    if kind is ActionKind.RUN_NOW:
-        return and_(j.c.created_at <= cutoff, j.c.run_at > func.now())
-    return and_(j.c.created_at <= cutoff, func.coalesce(j.c.finished_at, j.c.created_at) <= cutoff)
+    j, q = t.jobs, t.job_queues
+    old = j.c.created_at <= order.cutoff
+    match order.kind:
+        case ActionKind.RUN_NOW:
+            return and_(old, j.c.run_at > func.now())
+        case ActionKind.RESCUE | ActionKind.DELETE_STUCK:
+            return and_(
+                old, func.coalesce(j.c.started_at, j.c.created_at) <= order.cutoff, silent(t, order.lease_seconds)
+            )
+        case ActionKind.MOVE:
+            ended = func.coalesce(j.c.finished_at, j.c.created_at) <= order.cutoff
+            return and_(old, ended, j.c.queue != order.to, select(q.c.name).where(q.c.name == order.to).exists())
+        case _:
+            return and_(old, func.coalesce(j.c.finished_at, j.c.created_at) <= order.cutoff)
 
 
 def array_text(ids: Sequence[UUID]) -> str:
@@ -140,13 +167,33 @@ class Standing:
     #: Waiting, and due.
     due: bool
     #: Came to stand so after the cutoff.
-    later: bool
+    later: bool = False
+    #: Active, and its worker is silent.
+    stuck: bool = False
+    #: In the queue that a move brings its jobs to.
+    there: bool = False
 
 
-def standings(connection: Connection, t: Tables, ids: Sequence[UUID], cutoff: datetime) -> dict[UUID, Standing]:
+def standing_columns(t: Tables, order: Order) -> tuple[ColumnElement[Any], ...]:
+    """What `standing_from` reads of a job, whose row may be missing."""
+    j = t.jobs
+    return (
+        j.c.status,
+        (j.c.run_at <= func.now()).label("due"),
+        and_(t.status_is(JobStatus.ACTIVE), silent(t, order.lease_seconds)).label("stuck"),
+        (j.c.queue == order.to).label("there"),
+    )
+
+
+def standing_from(t: Tables, row: Any, *, later: bool = False) -> Standing:
+    """The first four of a row's columns as a value."""
+    word, due, stuck, there = row[:4]
+    return Standing(status=t.status_of(word), due=due, later=later, stuck=bool(stuck), there=there)
+
+
+def standings(connection: Connection, t: Tables, order: Order, ids: Sequence[UUID]) -> dict[UUID, Standing]:
     """How the jobs of these ids stand now; those that no longer exist are left out."""
     j = t.jobs
-    rows = connection.execute(
-        select(j.c.id, j.c.status, j.c.run_at <= func.now(), j.c.updated_at > cutoff).where(among(t, ids))
-    )
-    return {i: Standing(status=t.status_of(word), due=due, later=later) for i, word, due, later in rows}
+    later = j.c.updated_at > order.cutoff
+    rows = connection.execute(select(*standing_columns(t, order), later, j.c.id).where(among(t, ids)))
+    return {row[5]: standing_from(t, row, later=row[4]) for row in rows}

@@ -8,14 +8,26 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, Integer, and_, case, func, literal, not_, or_, select, tuple_
+from sqlalchemy import Connection, Integer, and_, case, func, literal, not_, or_, select, true, tuple_
 from sqlalchemy.sql.elements import ColumnElement
+from sqlalchemy.sql.selectable import FromClause
 
 from queuemon.contract import JobStatus
 from queuemon.model import ActionKind, Breakdown, Certainty, Count, Job
 from queuemon.schema.tables import Tables
-from queuemon.store.chunks import LEGAL, Standing, array_of, array_text, each_state, untouched
+from queuemon.store.chunks import (
+    LEGAL,
+    Order,
+    Standing,
+    array_of,
+    array_text,
+    each_state,
+    standing_columns,
+    standing_from,
+    untouched,
+)
 from queuemon.store.jobs import job_columns, job_from
+from queuemon.store.leases import silent
 
 #: Jobs counted exactly per state; beyond it "at least".
 COUNT_CAP = 1_000_000
@@ -53,9 +65,9 @@ class Matching:
     by_age: tuple[Breakdown, ...]
 
 
-def takes(t: Tables, kind: ActionKind, where: ColumnElement[bool], cutoff: datetime) -> ColumnElement[bool]:
+def takes(t: Tables, order: Order, where: ColumnElement[bool]) -> ColumnElement[bool]:
     """What an action takes of the jobs that are in one of its states."""
-    return and_(untouched(t, kind, cutoff), where)
+    return and_(untouched(t, order), where)
 
 
 def matching(
@@ -141,53 +153,60 @@ def sample(
 
 
 def left_alone(
-    connection: Connection, t: Tables, kind: ActionKind, where: ColumnElement[bool], states: Sequence[JobStatus]
+    connection: Connection, t: Tables, order: Order, where: ColumnElement[bool], states: Sequence[JobStatus]
 ) -> dict[Standing, int]:
     """What else matches in these states, counted up to 100,000 per state. One bounded statement."""
-    j = t.jobs
-    due = j.c.run_at <= func.now()
+    columns = standing_columns(t, order)
     branches = []
     for state in states:
-        if kind is ActionKind.RUN_NOW and state is JobStatus.WAITING:
-            where_here = and_(where, due)
-        elif state in LEGAL[kind]:
-            continue
-        else:
-            where_here = where
-        branches.append(
-            select(literal(state.value).label("state"), due.label("due"))
-            .where(t.status_is(state), where_here)
-            .limit(LEFT_CAP)
-        )
+        # Of its own states an action leaves only what these conditions tell apart.
+        apart: ColumnElement[bool] = true()
+        if state in LEGAL[order.kind]:
+            match order.kind:
+                case ActionKind.RUN_NOW:
+                    apart = t.jobs.c.run_at <= func.now()
+                case ActionKind.MOVE:
+                    apart = t.jobs.c.queue == order.to
+                case ActionKind.RESCUE | ActionKind.DELETE_STUCK:
+                    apart = not_(silent(t, order.lease_seconds))
+                case _:
+                    continue
+        branches.append(select(*columns).where(t.status_is(state), where, apart).limit(LEFT_CAP))
     if not branches:
         return {}
-    found = each_state(branches)
-    rows = connection.execute(select(found.c.state, found.c.due, func.count()).group_by(found.c.state, found.c.due))
-    return {Standing(status=JobStatus(word), due=due, later=False): n for word, due, n in rows}
+    return _counted(connection, t, each_state(branches))[0]
 
 
 def left_of_selection(
-    connection: Connection, t: Tables, kind: ActionKind, ids: Sequence[UUID], cutoff: datetime
+    connection: Connection, t: Tables, order: Order, ids: Sequence[UUID]
 ) -> tuple[dict[Standing, int], int]:
     """How those of a selection stand that an action leaves alone, and how many no longer exist. One statement."""
     j = t.jobs
     picked = select(func.unnest(array_of(array_text(ids))).label("id")).cte("picked")
-    legal = and_(t.status_is(*LEGAL[kind]), untouched(t, kind, cutoff))
-    due = j.c.run_at <= func.now()
-    rows = connection.execute(
-        select(j.c.status, due, func.count())
+    legal = and_(t.status_is(*LEGAL[order.kind]), untouched(t, order))
+    found = (
+        select(*standing_columns(t, order))
         .join_from(picked, j, j.c.id == picked.c.id, isouter=True)
         .where(or_(j.c.id.is_(None), not_(legal)))
-        .group_by(j.c.status, due)
+        .subquery()
     )
-    gone = 0
-    found: dict[Standing, int] = {}
-    for word, is_due, n in rows:
-        if word is None:
-            gone += n
-        else:
-            found[Standing(status=t.status_of(word), due=is_due, later=False)] = n
-    return found, gone
+    return _counted(connection, t, found)
+
+
+def _counted(connection: Connection, t: Tables, found: FromClause) -> tuple[dict[Standing, int], int]:
+    """How many stand alike, and how many rows are missing."""
+    columns = [found.c[name] for name in ("status", "due", "stuck", "there")]
+    rows = connection.execute(select(*columns, func.count()).group_by(*columns)).all()
+    there = {standing_from(t, row): row[4] for row in rows if row[0] is not None}
+    return there, sum(row[4] for row in rows if row[0] is None)
+
+
+def used_up(connection: Connection, t: Tables, taken: ColumnElement[bool]) -> int:
+    """How many of the active jobs that an action takes have no attempt left."""
+    j = t.jobs
+    spent = select(j.c.id).where(t.status_is(JobStatus.ACTIVE), taken, j.c.attempts >= j.c.max_attempts)
+    found: int = connection.execute(select(func.count()).select_from(spent.limit(COUNT_CAP).subquery())).scalar_one()
+    return found
 
 
 def rates(connection: Connection, t: Tables) -> dict[str, float]:

@@ -14,7 +14,15 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from queuemon.config import Settings
-from queuemon.errors import NotAllowed, QueuemonError, SchemaMismatch, StoreError, StoreTimeout, StoreUnavailable
+from queuemon.errors import (
+    NotAllowed,
+    QueuemonError,
+    RowHeld,
+    SchemaMismatch,
+    StoreError,
+    StoreTimeout,
+    StoreUnavailable,
+)
 from queuemon.schema.tables import TABLES, Tables
 from queuemon.store.patience import PatientConnection, ServerSilent, patience_for
 
@@ -145,7 +153,10 @@ def translated(settings: Settings) -> Iterator[None]:
             store=STORE,
         ) from None
     except DBAPIError as error:
-        raise _from_driver(error.orig, settings) from None
+        ours = _from_driver(error.orig, settings)
+        if isinstance(ours, StoreError):
+            ours.lost = error.connection_invalidated
+        raise ours from None
     except psycopg.Error as error:
         raise _from_driver(error, settings) from None
     except SQLAlchemyError as error:
@@ -173,7 +184,7 @@ def _from_driver(error: BaseException | None, settings: Settings) -> QueuemonErr
                 store=STORE,
             )
         case pg.LockNotAvailable() | pg.DeadlockDetected():
-            return StoreTimeout(
+            return RowHeld(
                 "PostgreSQL: another session holds a row that is needed here",
                 expected=f"the lock within {settings.lock_timeout_seconds:g} s",
                 next_step="try again",

@@ -12,7 +12,6 @@ from typing import Any
 from uuid import UUID
 
 from sqlalchemy import (
-    CTE,
     Connection,
     Double,
     Select,
@@ -23,24 +22,20 @@ from sqlalchemy import (
     func,
     insert,
     literal,
-    null,
     or_,
     select,
     update,
 )
 from sqlalchemy.dialects.postgresql import aggregate_order_by
 from sqlalchemy.dialects.postgresql import insert as upsert
-from sqlalchemy.sql.elements import ColumnElement
 
 from queuemon.contract import JobStatus, Priority
-from queuemon.schema.tables import TIMESTAMPTZ, Tables, Xid8
+from queuemon.schema.tables import Tables, Xid8
+from queuemon.store import leases
 from queuemon.store.fence import fenced
 
 #: Rows per batch.
 BATCH = 1_000
-
-#: What a job whose worker died carries as its error.
-LEASE_LOST = "LeaseLost"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,14 +56,10 @@ def expire_leases(connection: Connection, t: Tables, *, lease_seconds: float, li
     return Taken(waiting=row[0], failed=row[1], outbox_id=row[2])
 
 
-def _ago(name: str) -> ColumnElement[Any]:
-    return func.now() - func.make_interval(0, 0, 0, 0, 0, 0, cast(bindparam(name), Double))
-
-
 @cache
 def _expire_leases(t: Tables) -> Select[Any]:
     j, p = t.jobs, t.publications
-    silent = func.coalesce(j.c.heartbeat_at, j.c.started_at, j.c.updated_at) < _ago("lease")
+    silent = leases.silent(t, cast(bindparam("lease"), Double))
     picked = (
         select(j.c.id, j.c.gen, j.c.worker_id)
         .where(t.status_is(JobStatus.ACTIVE), silent)
@@ -76,42 +67,14 @@ def _expire_leases(t: Tables) -> Select[Any]:
         .with_for_update(skip_locked=True)
         .cte("picked")
     )
-    again = j.c.attempts < j.c.max_attempts
-    message = literal("the worker stopped beating and the lease of the job ran out")
     taken = (
         update(j)
         .where(j.c.id == picked.c.id, fenced(j.c.gen == picked.c.gen, t.status_is(JobStatus.ACTIVE), silent))
-        .values(
-            status=case((again, t.status_word(JobStatus.WAITING)), else_=t.status_word(JobStatus.FAILED)),
-            gen=case((again, j.c.gen + 1), else_=j.c.gen),
-            run_at=case((again, func.now()), else_=j.c.run_at),
-            finished_at=case((again, cast(null(), TIMESTAMPTZ)), else_=func.now()),
-            worker_id=None,
-            heartbeat_at=None,
-            updated_at=func.now(),
-            error_type=LEASE_LOST,
-            error_message=message,
-        )
-        .returning(j.c.id, j.c.queue, j.c.status, picked.c.gen, j.c.attempts, j.c.started_at, picked.c.worker_id)
+        .values(leases.taken_values(t))
+        .returning(*leases.taken_columns(t, picked))
         .cte("taken")
     )
-    logs = t.job_logs
-    names = (
-        "job_id", "queue", "kind", "gen", "attempt", "status", "worker_id", "started_at", "finished_at", "error_type",
-        "error_message",
-    )  # fmt: skip
-    logged = (
-        insert(logs)
-        .from_select(
-            [logs.c[name] for name in names],
-            select(
-                taken.c.id, taken.c.queue, literal("lease-lost"), taken.c.gen, taken.c.attempts, _words(t, taken),
-                taken.c.worker_id, taken.c.started_at, func.now(), literal(LEASE_LOST), message,
-            ),
-        )
-        .returning(logs.c.id)
-        .cte("logged")
-    )  # fmt: skip
+    logged = leases.taken_log(t, taken)
     waits = taken.c.status == t.status_word(JobStatus.WAITING)
     promised = (
         insert(p)
@@ -128,12 +91,6 @@ def _expire_leases(t: Tables) -> Select[Any]:
         .select_from(taken)
         .add_cte(logged)
     )
-
-
-def _words(t: Tables, changed: CTE) -> ColumnElement[Any]:
-    """The contract's word for the state of a changed row: logs never hold the application's own words."""
-    waits = changed.c.status == t.status_word(JobStatus.WAITING)
-    return case((waits, JobStatus.WAITING.value), else_=JobStatus.FAILED.value)
 
 
 def expire_jobs(connection: Connection, t: Tables, *, job_id: UUID | None = None, limit: int = BATCH) -> int:

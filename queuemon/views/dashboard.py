@@ -7,7 +7,7 @@ lives in the page, so a refresh cannot take it away.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -17,18 +17,20 @@ from traitlets import Any as AnyTrait
 from traitlets import Bool, Dict, List
 
 from queuemon.errors import QueuemonError
-from queuemon.model import Trend
+from queuemon.model import ActionResult, Trend
 from queuemon.render import charts, html
+from queuemon.views.audit import Audit
 from queuemon.views.confirm import Confirmation
 from queuemon.views.inspector import Inspector, compose
 from queuemon.views.poller import Poller
+from queuemon.views.runs import Runs
 from queuemon.views.state import Board, as_text, guarded
 from queuemon.workbench import Workbench
 
 TEMPLATES: Final = Path(__file__).parent / "templates"
 
 #: The parts of the page, each a template of its own.
-PARTS: Final = ("strip", "queues", "details", "job", "confirm", "activity")
+PARTS: Final = ("strip", "queues", "details", "job", "form", "confirm", "activity", "action")
 
 #: Operator actions listed.
 ACTIVITY: Final = 20
@@ -51,6 +53,9 @@ class Dashboard(VuetifyTemplate):
     page = Dict().tag(sync=True)
     job = Dict().tag(sync=True)
     plan = Dict().tag(sync=True)
+    running = Dict().tag(sync=True)
+    action = Dict().tag(sync=True)
+    outcomes = Dict().tag(sync=True)
     #: The charts of the open queue; made when a queue is first opened (plotly's code is 5 MB).
     figure = AnyTrait(None, allow_none=True).tag(sync=True, **widget_serialization)
     #: True once the poller has ended: the page says so.
@@ -60,13 +65,17 @@ class Dashboard(VuetifyTemplate):
         self.workbench = workbench
         self.board = Board(workbench.settings, interval=interval)
         self.inspector = Inspector(workbench, self.board)
-        self.confirmation = Confirmation(workbench)
+        self.runs = Runs()
+        self.confirmation = Confirmation(workbench, self.runs)
+        self.audit = Audit(workbench)
         parts = {f"qm-{name}": (TEMPLATES / f"{name}.vue").read_text("utf-8") for name in PARTS}
         super().__init__(components=parts)
         for state, names in (
             (self.board, ["strip", "rows", "activity", "problems", "toast"]),
             (self.inspector, ["details", "page", "job"]),
             (self.confirmation, ["plan"]),
+            (self.runs, ["running"]),
+            (self.audit, ["action", "outcomes"]),
         ):
             for name in names:
                 setattr(self, name, getattr(state, name))
@@ -115,6 +124,8 @@ class Dashboard(VuetifyTemplate):
         self._first.set()
         if self.inspector.details or self.inspector.job:
             guarded(self.board, "refresh", self._quietly(self.inspector.refresh))
+        if self.audit.action:
+            guarded(self.board, "refresh", self._quietly(self.audit.refresh))
 
     def _read_board(self) -> None:
         snapshot = self.workbench.snapshot()
@@ -208,38 +219,86 @@ class Dashboard(VuetifyTemplate):
 
         def work() -> None:
             options = data.get("options")
-            target = data.get("target")
-            if data.get("matching"):
-                target = str(self.inspector.filter())
-            elif "queue" in data:
-                target = str(compose(as_text(data, "queue"), as_text(data, "status") or "all", ""))
-            named = options if isinstance(options, dict) else {}
-            self.confirmation.propose(as_text(data, "kind"), target if target else "", **named)
+            self.confirmation.propose(
+                as_text(data, "kind"),
+                self._target(data),
+                options if isinstance(options, dict) else {},
+                form=bool(data.get("form")),
+            )
 
         self._in_thread("planning", work)
+
+    def vue_adjust(self, data: Mapping[str, Any]) -> None:
+        """Other options for the plan on screen."""
+        self._in_thread("planning", lambda: self.confirmation.adjust(data))
+
+    def vue_undo(self, data: object) -> None:
+        """Undo an action: its plan first."""
+        self._in_thread("planning", lambda: self.confirmation.propose("undo", str(data)))
+
+    def vue_resume_action(self, data: object) -> None:
+        """Go on with an action that was interrupted or stopped: how far it came first."""
+        self._in_thread("planning", lambda: self.confirmation.propose_resume(str(data)))
 
     def vue_confirm(self, data: Mapping[str, Any]) -> None:
         """The confirm button."""
 
         def work() -> None:
+            rate = data.get("rate")
             result = self.confirmation.apply(
-                as_text(data, "id"), reason=as_text(data, "reason"), typed=as_text(data, "typed")
+                as_text(data, "id"),
+                reason=as_text(data, "reason"),
+                typed=as_text(data, "typed"),
+                rate=rate if isinstance(rate, int | float) and rate > 0 else None,
             )
             if result is not None:
-                self.board.announce_result(result)
-                self._read_board()
-                self.inspector.reload()
-                self.inspector.refresh()
+                self._tell(result)
 
         self._in_thread("acting", work)
 
     def vue_cancel(self, data: object) -> None:
-        """Close the confirmation."""
+        """Close the confirmation; what runs goes on."""
         self.confirmation.cancel()
+        self.poller.refresh()
 
     def vue_halt(self, data: object) -> None:
         """Stop a running action."""
-        self.confirmation.stop()
+        self.runs.stop(str(data))
+
+    def vue_open_action(self, data: object) -> None:
+        """Action details."""
+        self._in_thread("opening an action", lambda: self.audit.open(str(data)))
+
+    def vue_close_action(self, data: object) -> None:
+        """Close the action's dialog."""
+        self.audit.close()
+
+    def vue_only_outcome(self, data: object) -> None:
+        """Outcomes of one kind."""
+        self._in_thread("reading outcomes", lambda: self.audit.only(str(data)))
+
+    def vue_turn_outcomes(self, data: object) -> None:
+        """The next or the previous outcomes."""
+        self._in_thread("reading outcomes", lambda: self.audit.turn(bool(data)))
+
+    def _target(self, data: Mapping[str, Any]) -> str | Sequence[str]:
+        """What an event is about: the filter on screen, a queue with a status, a queue's name, or selected ids."""
+        if data.get("matching"):
+            return str(self.inspector.filter())
+        if "queue" in data:
+            return str(compose(as_text(data, "queue"), as_text(data, "status") or "all", ""))
+        return data.get("target") or ""
+
+    def _tell(self, result: ActionResult) -> None:
+        """Show what an action did; its numbers come first, since they know whether it can be undone."""
+        try:
+            self._read_board()
+        finally:
+            self.board.announce_result(result)
+        self.inspector.reload()
+        self.inspector.refresh()
+        if self.audit.action:
+            self.audit.refresh()
 
     def _handle_event(self, _: Any, content: Mapping[str, Any], buffers: Any) -> None:
         """Events of the page: those named here and nothing else; an error in one is shown, not lost."""

@@ -208,7 +208,8 @@ class Inspector(HasTraits):
 
     def close_job(self) -> None:
         """Show no job."""
-        self.job = {}
+        with self._lock:
+            self.job = {}
 
 
 # ------------------------------------------------------------------------------------------- values into plain JSON

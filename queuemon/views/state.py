@@ -29,6 +29,8 @@ from queuemon.model import (
     WorkerInfo,
 )
 from queuemon.render.text import TRACE, clean, percent
+from queuemon.views.audit import fate
+from queuemon.views.runs import how_far, share, subject
 
 #: Seconds between refreshes that can be chosen; 0 is off.
 INTERVALS: Final = (1, 2, 5, 15, 30, 0)
@@ -72,6 +74,7 @@ class Board(HasTraits):
         self._errors: dict[str, str] = {}
         self._read_only = f"the profile {settings.profile!r} is read-only" if settings.read_only else ""
         self._snapshots = 0
+        self._interrupted: list[dict[str, str]] = []
         self.strip = self._strip()
 
     # ------------------------------------------------------------------------------------------------- updates in
@@ -92,7 +95,11 @@ class Board(HasTraits):
 
     def accept_activity(self, records: Sequence[ActionRecord]) -> None:
         """Take the audit trail in."""
-        self.activity = [activity_row(record, self.settings) for record in records]
+        with self._lock:
+            self.activity = [activity_row(record, self.settings) for record in records]
+            self._interrupted = [interrupted_notice(r, self.settings) for r in records if r.interrupted]
+            if self.strip["interrupted"] != self._interrupted:
+                self.strip = self._strip()
 
     def set_interval(self, seconds: float) -> None:
         """Another time between refreshes; one of INTERVALS."""
@@ -123,15 +130,17 @@ class Board(HasTraits):
         with self._lock:
             self.problems = [p for p in self.problems if p["id"] != number]
 
-    def announce(self, text: str, tone: str = "good") -> None:
+    def announce(self, text: str, tone: str = "good", **more: Any) -> None:
         """Say something in the snackbar; tone is good, partly or bad."""
-        self.toast = {"id": next(self._numbers), "text": clean(text, 600), "tone": tone}
+        self.toast = {"id": next(self._numbers), "text": clean(text, 600), "tone": tone, **more}
 
     def announce_result(self, result: ActionResult) -> None:
-        """Say what an action did."""
+        """Say what an action did; with the way back, where the audit trail says that there is one."""
         tone = {"done": "good", "refused": "bad"}.get(result.state, "partly")
         late = "" if result.published else " The relay finishes publishing it."
-        self.announce(f"{result.summary}{late}", tone)
+        row: dict[str, Any] = next((r for r in self.activity if r["id"] == str(result.id)), {})
+        way_back = {"undo": row["id"], "undoUntil": row["undoUntil"]} if "undoUntil" in row else {}
+        self.announce(f"{result.summary}{late}", tone, **way_back)
 
     # ------------------------------------------------------------------------------------------------ derived
 
@@ -162,6 +171,7 @@ class Board(HasTraits):
             "clock": half.clock.timestamp() if half else None,
             "totals": totals(half.queues) if half else None,
             "notices": notices(half) if half else [],
+            "interrupted": self._interrupted,
         }
 
     def _half(self, name: str, last: tuple[Any, datetime] | None) -> dict[str, Any]:
@@ -254,17 +264,27 @@ def notices(half: PostgresHalf) -> list[str]:
 
 def activity_row(record: ActionRecord, settings: Settings) -> dict[str, Any]:
     """One line of the activity list."""
-    target = record.target if record.kind.bulk else settings.keys.display(record.target)
-    return {
+    row = {
         "id": str(record.id),
         "at": record.started_at.timestamp(),
         "kind": record.kind.value,
-        "target": clean(target),
+        "target": subject(record, settings.keys),
         "actor": clean(record.actor, 80),
         "reason": clean(record.reason),
         "state": clean(record.state, 40),
         "summary": clean(record.summary, 400),
     }
+    if record.finished_at is None:
+        row |= {"share": share(record.done + record.skipped, record.planned), "far": how_far(record)}
+    return row | fate(record)
+
+
+def interrupted_notice(record: ActionRecord, settings: Settings) -> dict[str, str]:
+    """What the strip says of an action that nobody moves on."""
+    text = (
+        f"An action was interrupted: {record.kind.value} of {subject(record, settings.keys)} came to {how_far(record)}."
+    )
+    return {"id": str(record.id), "text": text}
 
 
 def problem_text(error: BaseException, settings: Settings) -> tuple[str, str]:

@@ -15,7 +15,7 @@ from queuemon.config import Settings
 from queuemon.engine.publisher import publish
 from queuemon.model import ActionKind, ActionProgress
 from queuemon.store import Store, changes, numbers
-from queuemon.store.chunks import chunks_of
+from queuemon.store.chunks import Order, chunks_of
 from tests.support.actions import Desk
 
 
@@ -129,8 +129,8 @@ def test_stale_statistics_do_not_make_each_chunk_read_every_job_in_its_state(
     chunk = chunks_of(ids, after=None, chunk_rows=10)[3]
     with desk.store.postgres.begin() as connection:
         outcome = changes.change_chunk(
-            connection, desk.store.tables, ActionKind.CLEAR_FAILED, chunk, action_id=uuid4(),
-            cutoff=numbers.clock(connection), also=None, keep_days=7, logged=False,
+            connection, desk.store.tables, Order(kind=ActionKind.CLEAR_FAILED, cutoff=numbers.clock(connection)), chunk,
+            action_id=uuid4(), also=None, keep_days=7, logged=False,
         )  # fmt: skip
         read = connection.execute(
             text("SELECT seq_tup_read + idx_tup_fetch FROM pg_stat_xact_user_tables WHERE relname = 'jobs'")

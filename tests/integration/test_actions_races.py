@@ -13,7 +13,7 @@ from queuemon import actions
 from queuemon.engine.publisher import publish
 from queuemon.model import ActionKind, ActionResult
 from queuemon.store import Store, changes, claims, numbers
-from queuemon.store.chunks import array_text, chunks_of
+from queuemon.store.chunks import Order, array_text, chunks_of
 from tests.support.actions import Desk
 
 CLAIMED = (
@@ -78,8 +78,8 @@ def test_a_claim_that_meets_a_delete_is_refused(desk: Desk) -> None:
 
     def delete(connection: Any) -> None:
         changes.change_chunk(
-            connection, t, ActionKind.DELETE, chunks_of([job_id], after=None, chunk_rows=1)[0], action_id=uuid4(),
-            cutoff=numbers.clock(connection), also=None, keep_days=7, logged=True,
+            connection, t, Order(kind=ActionKind.DELETE, cutoff=numbers.clock(connection)),
+            chunks_of([job_id], after=None, chunk_rows=1)[0], action_id=uuid4(), also=None, keep_days=7, logged=True,
         )  # fmt: skip
 
     answer = desk.while_held(delete, claim)

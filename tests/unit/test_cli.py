@@ -15,9 +15,9 @@ import pytest
 from typer.main import get_command
 
 from queuemon.cli import run
-from queuemon.cli.act import code_of as action_code
-from queuemon.cli.act import print_plan
 from queuemon.cli.app import app
+from queuemon.cli.carry import code_of as action_code
+from queuemon.cli.carry import print_plan
 from queuemon.cli.options import EXIT_CODES
 from queuemon.cli.status import code_of, document, queue_table, warnings
 from queuemon.cli.terminal import console, facts, plain, print_json, say
