@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from queuemon.drift.model import DriftProgress, DriftReport
+    from queuemon.drift.watch import Watch
 
 #: Columns of `frame` when none are named.
 FRAME_COLUMNS = ("id", "queue", "status", "attempts", "created_at", "finished_at", "error_type", "error_message")
@@ -235,6 +236,12 @@ class Workbench:
         names = [queues] if isinstance(queues, str) else queues
         chosen = None if names is None else [self.queue_name(name) for name in names]
         return detect.compare(self.store, chosen, deep=deep, wait_seconds=wait_seconds, progress=progress, stop=stop)
+
+    def drift_watch(self) -> Watch:
+        """A continuous, cheap look for drift: call its `tick()` every few seconds; it returns a `DriftWatch`."""
+        from queuemon.drift.watch import Watch
+
+        return Watch(self.store)
 
     # ------------------------------------------------------------------------------------------------------- fix
 

@@ -185,3 +185,58 @@ class DriftProgress:
     #: Queues done in this phase, and how many there are.
     done: int
     total: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class WatchLine:
+    """One sign of disagreement that the continuous look shows."""
+
+    #: The class it belongs to, 1 to 16, and its title.
+    number: int
+    title: str
+    #: Empty where it is about no queue.
+    queue: str
+    #: How many were seen; of a sign that cannot count, 1.
+    count: int
+    #: Seen twice, as a comparison asks for it; False: a full comparison of the queue would tell.
+    proven: bool
+    #: When it was seen first.
+    since: datetime
+    #: What was seen, in words; may hold text of jobs.
+    detail: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DriftWatch:
+    """What the continuous look knows now. A panel shows `lines`, `coverage` and the time of the last tick."""
+
+    taken_at: datetime
+    #: What this tick took, in milliseconds, and the average of all.
+    milliseconds: float
+    average_milliseconds: float
+    ticks: int
+    #: Proven ones first, then by class and queue.
+    lines: tuple[WatchLine, ...]
+    #: Share of the lists' elements that the rotating window has passed since it began anew, 0 to 1.
+    coverage: float
+    #: How often it has passed through everything.
+    rounds: int
+    #: Why this tick could not look (a store is away); then `lines` are those of the tick before.
+    error: str = ""
+
+    @property
+    def proven(self) -> int:
+        """How many disagreements are proven."""
+        return sum(line.count for line in self.lines if line.proven)
+
+    @property
+    def suspected(self) -> int:
+        """How many are only suspected."""
+        return sum(line.count for line in self.lines if not line.proven)
+
+    def to_frame(self) -> pd.DataFrame:
+        """One row per line."""
+        import pandas as pd
+
+        names = ("number", "title", "queue", "count", "proven", "since", "detail")
+        return pd.DataFrame([{n: getattr(line, n) for n in names} for line in self.lines], columns=list(names))
