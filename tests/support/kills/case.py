@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import os
 import re
 import threading
 import time
@@ -167,6 +166,7 @@ class Case:
             self._wait(lambda: site.owed() == 0 and not site.unfindable())
         paused_at = self._paused_at(deed)
         doubled = {key: n for key, n in Counter(site.elements()).items() if n > 1}
+        self._wait(lambda: not deed.holds(site))
         self.verdict.unexpected += deed.holds(site)
         if self.mode == "idle":
             self._start_workers()
@@ -259,8 +259,3 @@ def warm(site: Site) -> None:
     Worker(site.store, home="mail", handlers=lambda job: stop.set()).run(stop)
     gc.collect()
     gc.freeze()
-
-
-def free_processors() -> int:
-    """How many lanes are of use."""
-    return max(1, min(2, len(os.sched_getaffinity(0))))

@@ -158,7 +158,7 @@ def _clean(site: Site, _variant: str) -> Deed:
         )  # fmt: skip
     deed = Deed(act=_doing("janitor"))
     deed.holds = lambda site: (
-        [] if site.sql("SELECT FROM queuemon.undo_jobs WHERE job_id = %s", young) else ["a copy went before its time"]
+        [] if site.sql("SELECT 1 FROM queuemon.undo_jobs WHERE job_id = %s", young) else ["a copy went before its time"]
     )
     return deed
 

@@ -96,7 +96,7 @@ def _cause(after: Aftermath, job_id: UUID) -> str:
     queues = {start["queue"] for start in after.starts if UUID(start["id"]) == job_id}
     state, _ = after.site.planted.jobs[job_id]
     lost = after.site.sql(
-        "SELECT FROM job_logs WHERE job_id = %s AND kind IN ('lease-lost', 'rescue')", job_id
+        "SELECT 1 FROM job_logs WHERE job_id = %s AND kind IN ('lease-lost', 'rescue')", job_id
     )
     if lost:
         return "its lease was taken away while an older element of it was listed"

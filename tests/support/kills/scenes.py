@@ -114,7 +114,9 @@ def _resume(site: Site, _variant: str) -> Deed:
 
     def holds(site: Site) -> list[str]:
         short = site.sql(
-            "SELECT id FROM jobs WHERE id = ANY(%s) AND expires_at < now() + interval '59 minutes'", waiting
+            "SELECT id FROM jobs WHERE id = ANY(%s) AND status = 'waiting'"
+            " AND expires_at < now() + interval '59 minutes'",
+            waiting,
         )
         wrong = [f"{row['id']} did not get back the time of the pause" for row in short]
         return wrong + _one_epoch(site, paused=False, epoch=2)

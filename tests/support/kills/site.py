@@ -76,7 +76,7 @@ class Site:
         self.store.postgres.engine.dispose()
         deadline = time.monotonic() + 5
         while self.sql(
-            "SELECT FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
+            "SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
             " AND backend_type = 'client backend'"
         ):
             assert time.monotonic() < deadline, "a backend of the last case does not end"
@@ -149,7 +149,7 @@ class Site:
         """Jobs that wait, are due, and are in no list, no hand and no due outbox row (looked at twice)."""
         waiting = (
             "SELECT id, gen FROM jobs WHERE status = 'waiting' AND run_at <= now() AND expires_at > now()"
-            " AND NOT EXISTS (SELECT FROM queuemon.publications AS p WHERE jobs.id = ANY(p.job_ids))"
+            " AND NOT EXISTS (SELECT 1 FROM queuemon.publications AS p WHERE jobs.id = ANY(p.job_ids))"
         )
         before = {(row["id"], row["gen"]) for row in self.sql(waiting)}
         missing = before - set(self.elements()) if before else set()

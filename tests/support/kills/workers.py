@@ -102,7 +102,7 @@ class _Foreign:
     def _refused(self, key: bytes, raw: bytes, names: dict[str, Any]) -> None:
         """Back to the pop end where the job still waits (its queue is, or was, paused); else its generation is over."""
         waits = self.pg.execute(
-            "SELECT FROM jobs WHERE id = %(id)s AND gen = %(gen)s AND status = 'waiting' AND run_at <= now()"
+            "SELECT 1 FROM jobs WHERE id = %(id)s AND gen = %(gen)s AND status = 'waiting' AND run_at <= now()"
             " AND expires_at > now()",
             names,
         ).fetchone()
