@@ -193,9 +193,7 @@ class Case:
     def _paused_at(self, deed: Deed) -> datetime | None:
         if not deed.pauses:
             return None
-        found = self.site.sql(
-            "SELECT clock_timestamp() AS at FROM job_queues WHERE name = %s AND paused", deed.pauses
-        )
+        found = self.site.sql("SELECT clock_timestamp() AS at FROM job_queues WHERE name = %s AND paused", deed.pauses)
         return found[0]["at"] if found else None
 
     def _wait(self, done: Callable[[], bool]) -> bool:

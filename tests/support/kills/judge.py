@@ -95,9 +95,7 @@ def _cause(after: Aftermath, job_id: UUID) -> str:
     gens = [start["gen"] for start in after.starts if UUID(start["id"]) == job_id]
     queues = {start["queue"] for start in after.starts if UUID(start["id"]) == job_id}
     state, _ = after.site.planted.jobs[job_id]
-    lost = after.site.sql(
-        "SELECT 1 FROM job_logs WHERE job_id = %s AND kind IN ('lease-lost', 'rescue')", job_id
-    )
+    lost = after.site.sql("SELECT 1 FROM job_logs WHERE job_id = %s AND kind IN ('lease-lost', 'rescue')", job_id)
     if lost:
         return "its lease was taken away while an older element of it was listed"
     if len(queues) > 1:

@@ -30,9 +30,9 @@ _HANDSHAKE = {"CLIENT", "SELECT", "AUTH", "HELLO", "PING"}
 class Points:
     """Counts the boundaries that each thread passes, and kills this process with SIGKILL at one.
 
-    Between two calls there is one boundary ("after" the first of them); calls that have an effect by themselves (COMMIT,
-    a statement that is its own transaction, every Redis command) have one more, when the server has been asked and its
-    answer has not been read: there the kill is ambiguous.
+    Between two calls there is one boundary ("after" the first of them). Calls that have an effect by themselves
+    (COMMIT, a statement that is its own transaction, every Redis command) have one more, "during": the server has been
+    asked and its answer has not been read, so the kill is ambiguous.
     """
 
     def __init__(self, report: int, *, thread: str = "", number: int = 0) -> None:

@@ -1,4 +1,4 @@
-"""What a scene is: the jobs that stand before an action or a duty, the deed that is killed, and what must hold after."""
+"""What a scene is: the jobs that stand before an action or a duty, the deed that is killed, what must hold after."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from queuemon import actions
 from queuemon.model import ActionKind, Plan
 from queuemon.store import Store
 from tests.support.kills.site import Site
-
 
 MODES = ("idle", "live")
 

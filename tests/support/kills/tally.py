@@ -1,4 +1,4 @@
-"""The sums over verdicts, for printing: kills, what was lost or doubled at each level, and how long the healing took."""
+"""The sums over verdicts, for printing: kills, what was lost or doubled at each level, how long the healing took."""
 
 from __future__ import annotations
 
@@ -46,8 +46,8 @@ def control(name: str, verdicts: Sequence[Verdict]) -> str:
         sum(len(getattr(v, what)) for v in verdicts) for what in ("lost", "duplicated", "unexpected")
     )
     return (
-        f"{name}: {sum(v.kills for v in verdicts):,} kills; {lost:,} jobs lost, {doubled:,} doubled, {again:,} things unexpected, "
-        f"at {len(bad):,} of them"
+        f"{name}: {sum(v.kills for v in verdicts):,} kills; {lost:,} jobs lost, {doubled:,} doubled, "
+        f"{again:,} things unexpected, in {len(bad):,} of {len(verdicts):,} cases"
     )
 
 
