@@ -39,6 +39,7 @@ from queuemon.store import Store
 if TYPE_CHECKING:
     import pandas as pd
 
+    from queuemon.drift.aside import Quarantined
     from queuemon.drift.model import DriftProgress, DriftReport
     from queuemon.drift.watch import Watch
 
@@ -237,6 +238,12 @@ class Workbench:
         chosen = None if names is None else [self.queue_name(name) for name in names]
         return detect.compare(self.store, chosen, deep=deep, wait_seconds=wait_seconds, progress=progress, stop=stop)
 
+    def quarantine(self, queue: str, *, limit: int = 100) -> tuple[Quarantined, ...]:
+        """The elements of a queue that were set aside, the oldest first; their bytes are hostile."""
+        from queuemon.drift import aside
+
+        return aside.listed(self.store, self.queue_name(queue), limit=limit)
+
     def drift_watch(self) -> Watch:
         """A continuous, cheap look for drift: call its `tick()` every few seconds; it returns a `DriftWatch`."""
         from queuemon.drift.watch import Watch
@@ -270,15 +277,31 @@ class Workbench:
     _role_reason: tuple[str | None] | None = None
 
     def plan(self, kind: ActionKind | str, target: Any, **options: Any) -> Plan:
-        """What an action would do, by reading alone. `target`: a filter, a job id, ids, or a queue's name."""
+        """What an action would do, by reading alone. `target`: a filter, a job id, ids, or a queue's name; of a repair
+        a report of `drift()`, or queues (None: all), which are compared first."""
         from queuemon import actions
 
+        if kind == ActionKind.REPAIR:
+            return self._plan_repair(target, **options)
+        if kind == ActionKind.ADOPT:
+            from queuemon.drift import aside
+
+            return aside.plan(self.store, self.queue_name(target), **options)
         if kind == ActionKind.CANARY:
             own: dict[str, Any] = {
                 name: options.pop(name) for name in ("steps", "success", "max_errors", "timeout") if name in options
             }
             return actions.canary.plan(self.store, actions.plan(self.store, ActionKind.RETRY, target, **options), own)
         return actions.plan(self.store, kind, target, **options)
+
+    def _plan_repair(self, target: DriftReport | str | Sequence[str] | None, **options: Any) -> Plan:
+        from queuemon.drift import planning
+        from queuemon.drift.model import DriftReport
+
+        deep = bool(options.pop("deep", False))
+        wait = options.pop("wait_seconds", None)
+        report = target if isinstance(target, DriftReport) else self.drift(target, deep=deep, wait_seconds=wait)
+        return planning.plan(self.store, report, **options)
 
     def apply(
         self,
@@ -297,6 +320,14 @@ class Workbench:
                 expected="a profile and a role that may act",
                 next_step="connect with an operator's profile",
             )
+        if plan.kind is ActionKind.REPAIR:
+            from queuemon.drift import repair
+
+            return repair.carry_out(self.store, plan, reason=reason, progress=progress, stop=stop)
+        if plan.kind is ActionKind.ADOPT:
+            from queuemon.drift import aside
+
+            return aside.carry_out(self.store, plan, reason=reason)
         return actions.apply(self.store, plan, reason=reason, progress=progress, stop=stop)
 
     def retry(self, where: str | JobFilter | UUID | Sequence[UUID], *, reason: str = "") -> ActionResult:
