@@ -134,7 +134,7 @@ class Confirmation(HasTraits):
         if self._asked is None:
             return
         kind, target, given = self._asked
-        wanted = {name: value for name, value in {**given, **options}.items() if value not in {None, "", False}}
+        wanted = {name: value for name, value in {**given, **options}.items() if value not in (None, "", False)}
 
         def read() -> tuple[Offer, dict[str, Any]]:
             found = self._workbench.plan(kind, target, **wanted)

@@ -59,6 +59,7 @@ class Dashboard(VuetifyTemplate):
     running = Dict().tag(sync=True)
     action = Dict().tag(sync=True)
     outcomes = Dict().tag(sync=True)
+    watch = Dict().tag(sync=True)
     report = Dict().tag(sync=True)
     looking = Dict().tag(sync=True)
     #: The charts of the open queue; made when a queue is first opened (plotly's code is 5 MB).
@@ -84,7 +85,7 @@ class Dashboard(VuetifyTemplate):
             (self.runs, ["running"]),
             (self.audit, ["action", "outcomes"]),
             (self.editor, ["draft"]),
-            (self.drift, ["report", "looking"]),
+            (self.drift, ["watch", "report", "looking"]),
         ):
             for name in names:
                 setattr(self, name, getattr(state, name))
@@ -138,6 +139,7 @@ class Dashboard(VuetifyTemplate):
     def _poll(self) -> None:
         guarded(self.board, "refresh", self._read_board)
         self._first.set()
+        guarded(self.board, "looking for drift", self.drift.tick)
         if self.inspector.details or self.inspector.job:
             guarded(self.board, "refresh", self._quietly(self.inspector.refresh))
         if self.audit.action:

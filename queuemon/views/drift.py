@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import threading
+import time
 from typing import Any, Final
 
 from traitlets import Dict, HasTraits
 
 from queuemon.contract import Keys
-from queuemon.drift.model import ClassReport, DriftProgress, DriftReport, Finding
+from queuemon.drift.model import ClassReport, DriftProgress, DriftReport, DriftWatch, Finding, WatchLine
 from queuemon.render.text import clean, duration
 from queuemon.workbench import Workbench
 
@@ -16,8 +17,18 @@ from queuemon.workbench import Workbench
 PHASES: Final = {"first look": (0, 45), "waiting": (45, 55), "second look": (55, 100)}
 
 
+#: The continuous look looks no more often than this, in seconds, however short the refresh is.
+TICK_SECONDS: Final = 3.0
+
+#: Lines of the continuous look that are shown.
+LINES: Final = 30
+
+
 class Drift(HasTraits):
-    """The last close look, and the one that is under way."""
+    """What the continuous look sees, the last close look, and the one that is under way."""
+
+    #: The continuous look; empty before its first tick.
+    watch = Dict()
 
     #: What the last close look found; empty before the first.
     report = Dict()
@@ -30,8 +41,17 @@ class Drift(HasTraits):
         self._keys: Keys = workbench.settings.keys
         self._lock = threading.Lock()
         self._stop: threading.Event | None = None
+        self._watch = workbench.drift_watch()
+        self._ticked = -TICK_SECONDS
         #: The value behind `report`.
         self.found: DriftReport | None = None
+
+    def tick(self) -> None:
+        """With every refresh, from one thread: look cheaply."""
+        if time.monotonic() - self._ticked < TICK_SECONDS:
+            return
+        self._ticked = time.monotonic()
+        self.watch = watch_values(self._watch.tick(), self._keys)
 
     def look(self, *, deep: bool = False) -> None:
         """Compare the stores closely; `deep` compares payloads too. A second call meanwhile does nothing."""
@@ -73,6 +93,34 @@ def progress_values(p: DriftProgress, keys: Keys) -> dict[str, Any]:
     where = f": {clean(keys.display(p.queue), 120)}" if p.queue else ""
     of = f", {p.done:,} of {p.total:,} queues" if p.total > 1 else ""
     return {"share": round(share), "text": f"{p.phase.capitalize()}{where}{of}"}
+
+
+def watch_values(watch: DriftWatch, keys: Keys) -> dict[str, Any]:
+    """The continuous look as the panel takes it."""
+    return {
+        "at": watch.taken_at.timestamp(),
+        "proven": watch.proven,
+        "suspected": watch.suspected,
+        "share": 100 if watch.rounds else round(100 * watch.coverage),
+        "error": clean(watch.error, 400),
+        "lines": [line_values(line, keys) for line in watch.lines[:LINES]],
+        "more": max(0, len(watch.lines) - LINES),
+    }
+
+
+def line_values(line: WatchLine, keys: Keys) -> dict[str, Any]:
+    """One sign of disagreement."""
+    name, _, meaning = line.title.partition(": ")
+    return {
+        "number": line.number,
+        "name": clean(name, 80),
+        "meaning": clean(meaning, 200),
+        "queue": clean(keys.display(line.queue), 120) if line.queue else "",
+        "count": line.count,
+        "proven": line.proven,
+        "since": line.since.timestamp(),
+        "detail": clean(line.detail, 300),
+    }
 
 
 def report_values(report: DriftReport, keys: Keys) -> dict[str, Any]:

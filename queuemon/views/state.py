@@ -179,7 +179,7 @@ class Board(HasTraits):
         for pause in self._pauses:
             held.setdefault(pause.queue, []).append(holder_values(pause))
         redis = self._redis and self._redis[0]
-        return [queue_row(q, half, alive, redis, self.settings, held.get(q.name, [])) for q in half.queues]
+        return [queue_row(q, alive, redis, self.settings, held.get(q.name, [])) for q in half.queues]
 
     def _strip(self) -> dict[str, Any]:
         half = self._postgres[0] if self._postgres else None
@@ -208,7 +208,6 @@ class Board(HasTraits):
 
 def queue_row(
     q: QueueStats,
-    half: PostgresHalf,
     alive: Sequence[WorkerInfo],
     redis: RedisHalf | None,
     settings: Settings,

@@ -13,7 +13,7 @@ from uuid import UUID, uuid4
 
 from queuemon.config import Settings
 from queuemon.contract import JobStatus, Priority
-from queuemon.drift.model import CLASSES, ClassReport, DriftProgress, DriftReport, Finding
+from queuemon.drift.model import CLASSES, ClassReport, DriftProgress, DriftReport, DriftWatch, Finding, WatchLine
 from queuemon.errors import FilterError, InvalidValue, StoreUnavailable, UnknownAction, UnknownJob
 from queuemon.model import (
     ActionKind,
@@ -232,6 +232,7 @@ class FakeWorkbench:
         self.became: dict[UUID, list[JobOutcome]] = {}
         self.holders: list[Pause] = []
         self.drifted: dict[int, int] = {}
+        self.signs: list[WatchLine] = []
         #: Where set, each chunk of ten jobs waits for a permit.
         self.pace: threading.Semaphore | None = None
         self.snapshots = 0
@@ -499,6 +500,17 @@ class FakeWorkbench:
             if stop is not None and stop.is_set():
                 break
         return drift_report(self.drifted, deep=deep, complete=stop is None or not stop.is_set())
+
+    def drift_watch(self) -> FakeWorkbench:
+        """Its tick is this one's."""
+        return self
+
+    def tick(self) -> DriftWatch:
+        """What `self.signs` holds."""
+        return DriftWatch(
+            taken_at=utc(), milliseconds=1.0, average_milliseconds=1.0, ticks=1, lines=tuple(self.signs), coverage=1.0,
+            rounds=1,
+        )  # fmt: skip
 
     def pauses(self) -> tuple[Pause, ...]:
         """Who keeps which queue paused."""
