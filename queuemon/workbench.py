@@ -28,6 +28,7 @@ from queuemon.model import (
     Count,
     JobDetail,
     JobPage,
+    Pause,
     Plan,
     Queue,
     RedisPlace,
@@ -349,6 +350,18 @@ class Workbench:
         from queuemon import actions
 
         return actions.actions(self.store, limit=limit)
+
+    def action(self, action_id: UUID | str) -> ActionRecord:
+        """One entry of the audit trail; raises UnknownAction, InvalidValue."""
+        from queuemon import actions
+
+        return actions.action(self.store, parse_id(action_id))
+
+    def pauses(self) -> tuple[Pause, ...]:
+        """Who keeps which queue paused, the longest first."""
+        from queuemon import actions
+
+        return actions.pauses(self.store)
 
     # ----------------------------------------------------------------------------------------------------- set up
 
