@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -59,8 +58,8 @@ def fail(rig: Rig, number: int, **payload: Any) -> list[UUID]:
     """Jobs of the queue mail that stand failed, in the order of their ids."""
     ids = sorted(uuid7() for _ in range(number))
     rig.sql(
-        "INSERT INTO jobs (id, queue, payload, status, attempts, max_attempts, gen, created_at, finished_at, error_type)"
-        " SELECT id, 'mail', CAST(:payload AS jsonb), 'failed', 1, 1, 3, now() - interval '1 hour',"
+        "INSERT INTO jobs (id, queue, payload, status, attempts, max_attempts, gen, created_at, finished_at,"
+        " error_type) SELECT id, 'mail', CAST(:payload AS jsonb), 'failed', 1, 1, 3, now() - interval '1 hour',"
         " now() - interval '1 minute', 'ZeroDivisionError' FROM unnest(CAST(:ids AS uuid[])) AS id",
         ids=ids,
         payload=json.dumps(payload),
