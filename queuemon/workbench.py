@@ -27,6 +27,7 @@ from queuemon.model import (
     Check,
     Count,
     JobDetail,
+    JobOutcome,
     JobPage,
     Pause,
     Plan,
@@ -288,17 +289,44 @@ class Workbench:
         reason: str = "",
         progress: Callable[[ActionProgress], None] | None = None,
         stop: threading.Event | None = None,
+        rate: float | None = None,
+        outcomes: Callable[[Sequence[JobOutcome]], None] | None = None,
     ) -> ActionResult:
-        """Do what a plan says to those jobs whose state still matches; the same plan again changes nothing."""
+        """Do what a plan says to those jobs whose state still matches; the same plan again changes nothing.
+
+        `rate` is the most jobs per second; `outcomes` is told what became of each job while it runs.
+        """
         from queuemon import actions
 
+        self._may_act(plan.kind.value)
+        return actions.apply(
+            self.store, plan, reason=reason, progress=progress, stop=stop, rate=rate, outcomes=outcomes
+        )  # fmt: skip
+
+    def resume_action(
+        self,
+        action_id: UUID | str,
+        *,
+        progress: Callable[[ActionProgress], None] | None = None,
+        stop: threading.Event | None = None,
+        rate: float | None = None,
+        outcomes: Callable[[Sequence[JobOutcome]], None] | None = None,
+    ) -> ActionResult:
+        """Go on with an action that was interrupted or stopped, from where its last chunk committed."""
+        from queuemon import actions
+
+        self._may_act("resuming")
+        return actions.resume_action(
+            self.store, parse_id(action_id), progress=progress, stop=stop, rate=rate, outcomes=outcomes
+        )  # fmt: skip
+
+    def _may_act(self, what: str) -> None:
         if (why := self.read_only_reason) is not None:
             raise NotAllowed(
-                f"{plan.kind.value} is refused: {why}",
+                f"{what} is refused: {why}",
                 expected="a profile and a role that may act",
                 next_step="connect with an operator's profile",
             )
-        return actions.apply(self.store, plan, reason=reason, progress=progress, stop=stop)
 
     def retry(self, where: str | JobFilter | UUID | Sequence[UUID], *, reason: str = "") -> ActionResult:
         """Plan and apply in one: failed and expired jobs run again with fresh attempts."""
@@ -356,6 +384,14 @@ class Workbench:
         from queuemon import actions
 
         return actions.action(self.store, parse_id(action_id))
+
+    def outcomes(
+        self, action_id: UUID | str, *, after: UUID | None = None, limit: int = 1_000
+    ) -> tuple[JobOutcome, ...]:
+        """What an action did to each job, in the order of their ids; `after` is the last id of the page before."""
+        from queuemon import actions
+
+        return actions.outcomes(self.store, parse_id(action_id), after=after, limit=limit)
 
     def pauses(self) -> tuple[Pause, ...]:
         """Who keeps which queue paused, the longest first."""

@@ -15,6 +15,7 @@ from queuemon.engine.handlers import JobInHand
 from queuemon.engine.ids import uuid7
 from tests.browser.test_dashboard import notebook
 from tests.support import jupyter
+from tests.support.drift import Planter
 from tests.support.engine import Rig
 from tests.support.jupyter import Server, Watched
 from tests.support.wait import wait_until
@@ -233,3 +234,18 @@ def test_a_pause_has_holders_and_can_be_hard(page: Page, rig: Rig) -> None:
     confirm(page, "done")
     expect(holders).to_have_count(1)
     assert page.locator("[data-queue=mail]").get_attribute("data-paused") == "true"
+
+
+def test_drift_is_noticed_and_found_closely(page: Page, rig: Rig) -> None:
+    panel = page.locator(".qm-drift")
+    expect(panel.locator("[data-qm=drift-state]")).to_contain_text("The stores agree")
+    plant = Planter(rig.store, "mail", "reports")
+    lost = plant.rows(3)
+    rig.redis.rpush(plant.key, "no job at all")
+    expect(panel.locator("[data-qm=drift-state]")).to_contain_text("The stores disagree")
+    panel.get_by_role("button", name="Look closely", exact=True).click()
+    expect(panel.locator("[data-drift='1']")).to_contain_text("3 jobs")
+    expect(panel.locator("[data-drift='13']")).to_contain_text("1 element")
+    panel.get_by_label("Show where: lost").click()
+    panel.get_by_label(f"Open job {lost[0]}").click()
+    expect(page.locator("[data-qm=job-id]")).to_have_text(str(lost[0]))
