@@ -343,6 +343,7 @@ def test_hostile_text_stays_text_everywhere(dashboard: Any) -> None:
     expect(page.get_by_role("dialog", name="Job details")).to_contain_text("<script>window.pwned=3</script>")
     page.get_by_role("button", name="Delete Job").click()
     expect(page.locator("[data-qm=confirm]")).to_contain_text("<script>window.pwned=3</script>")
+    expect(page.get_by_label("Reason")).to_be_focused()
     page.keyboard.press("Escape")
     expect(page.locator("[data-qm=confirm]")).to_be_hidden()
     page.keyboard.press("Escape")

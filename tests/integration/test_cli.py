@@ -452,51 +452,6 @@ def test_a_rate_is_more_than_nothing(queuemon: Run, jobs: Jobs, urls: StackUrls)
     assert statuses(urls) == {"waiting": 4}
 
 
-def test_an_action_is_taken_back_and_the_undo_is_an_action_too(queuemon: Run, jobs: Jobs, urls: StackUrls) -> None:
-    ids = jobs(3)
-    assert queuemon("undo", "--yes")[0] == 2, "there is nothing to undo yet"
-    assert queuemon("delete", "status:failed", "--yes")[0] == 0
-    assert statuses(urls) == {}
-    code, out, _ = queuemon("undo", "last")
-    assert (code, "Add --yes" in out, statuses(urls)) == (0, True, {})
-    code, out, _ = queuemon("undo", "last", "--yes", "--reason", "the wrong ones")
-    assert code == 0, out
-    assert statuses(urls) == {"failed": 3}
-    assert {str(i) for i in ids} == {j["id"] for j in json.loads(queuemon("jobs", "--json")[1])["jobs"]}
-    undone, deleted = json.loads(queuemon("actions", "--json")[1])["actions"]
-    assert (undone["kind"], undone["undo_of"]) == ("undo", deleted["id"])
-    assert deleted["undone_by"] == undone["id"]
-    assert "done, undone" in queuemon("actions")[1]
-    assert queuemon("undo", deleted["id"], "--yes")[0] in {2, 4}, "it has been undone"
-
-
-def test_a_payload_is_replaced_from_a_file_or_the_command_line(
-    queuemon: Run, jobs: Jobs, urls: StackUrls, tmp_path: Path
-) -> None:
-    (job,) = jobs(1, payload={"month": "2026-13"})
-    (tmp_path / "new.json").write_text('{"month": "2026-12", "big": 12345678901234567890}')
-    code, out, _ = queuemon("edit", str(job), "--payload", "new.json")
-    assert (code, "Add --yes" in out) == (0, True)
-    assert queuemon("edit", str(job), "--payload", "new.json", "--yes", "--reason", "no month 13")[0] == 0
-    shown = json.loads(queuemon("job", str(job), "--json")[1])["job"]
-    assert (shown["status"], shown["payload"]) == ("waiting", {"month": "2026-12", "big": 12345678901234567890})
-    assert queuemon("edit", str(job), "--payload", '{"a": 1}', "--yes")[0] == 4, "it waits already"
-    for wrong in ("{", "no-such-file.json"):
-        assert queuemon("edit", str(jobs(1)[0]), "--payload", wrong, "--yes")[0] == 2
-
-
-def test_erased_jobs_leave_no_copy(queuemon: Run, jobs: Jobs, urls: StackUrls) -> None:
-    first, second = jobs(2)
-    assert queuemon("delete", str(first), "--yes")[0] == 0
-    code, out, _ = queuemon("erase", str(second))
-    assert (code, "cannot be undone" in out) == (0, True)
-    assert queuemon("erase", str(first), str(second), "--yes", "--reason", "asked to forget")[0] == 0
-    assert statuses(urls) == {}
-    with psycopg.connect(urls.database_url) as connection:
-        assert connection.execute("SELECT count(*) FROM queuemon.undo_jobs").fetchone() == (0,)
-    assert queuemon("undo", "last", "--yes")[0] in {2, 4}, "nothing is left to bring back"
-
-
 def test_holders_of_a_pause_are_listed_and_let_go_one_by_one(queuemon: Run, urls: StackUrls) -> None:
     assert queuemon("pauses")[:2] == (4, "No queue is paused.\n")
     assert queuemon("pause", MAIL, "--holder", "billing", "--reason", "month end", "--yes")[0] == 0
@@ -511,18 +466,6 @@ def test_holders_of_a_pause_are_listed_and_let_go_one_by_one(queuemon: Run, urls
     assert [p["holder"] for p in json.loads(queuemon("pauses", "--json")[1])["pauses"]] == ["oncall"]
     assert queuemon("resume", MAIL, "--yes")[0] == 0
     assert queuemon("pauses")[0] == 4
-
-
-def test_a_hard_pause_parks_the_list_and_says_what_it_cannot_stop(queuemon: Run, urls: StackUrls) -> None:
-    assert queuemon("enqueue", MAIL, "{}")[0] == 0
-    code, out, _ = queuemon("pause", MAIL, "--hard")
-    assert (code, "!" in out) == (0, True)
-    assert queuemon("pause", MAIL, "--hard", "--yes")[0] == 0
-    with redis.Redis.from_url(urls.redis_url) as client:
-        assert client.llen(f"queue:{MAIL}") == 0
-        assert json.loads(queuemon("pauses", "--json")[1])["pauses"][0]["hard"] is True
-        assert queuemon("resume", MAIL, "--yes")[0] == 0
-        assert client.llen(f"queue:{MAIL}") == 1
 
 
 # ----------------------------------------------------------------------------------------------------- real terminal
