@@ -123,7 +123,8 @@ def _scale(store: Store, journal: Journal, entry: audit.Entry) -> ActionResult:
             return journal.repeated(connection, held)
         if not changes.set_concurrency(connection, store.tables, record.target, n):
             return journal.refuse(connection, held, f"{shown} no longer exists.")
-        moved = journal.advance(connection, held, done=1)
+        # A process that was killed while the command ran has counted it already; the command runs again.
+        moved = held if held.record.done else journal.advance(connection, held, done=1)
         if not command:
             return result(journal.end(connection, moved, state=state, summary=f"{summary}."))
     failure, output = run_command(command, record.target, n, store.settings.secrets())

@@ -246,6 +246,24 @@ def test_a_scale_command_that_hangs_is_stopped(desk: Desk, settings: Settings, m
     assert result.summary.endswith("but the scale_command did not end within 0.3 s and was stopped.")
 
 
+def test_a_scale_that_was_cut_short_while_its_command_ran_is_counted_once(
+    desk: Desk, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with scaling(settings, "true") as store:
+        plan = actions.plan(store, "scale", "mail", concurrency=6)
+        with monkeypatch.context() as patch:
+            patch.setattr("queuemon.actions.queue_changes.run_command", _interrupted)
+            with pytest.raises(KeyboardInterrupt):
+                actions.apply(store, plan, reason="")
+        result = actions.apply(store, plan, reason="")
+    assert (result.state, result.planned, result.done) == ("done", 1, 1)
+    assert queue(desk)["concurrency"] == 6
+
+
+def _interrupted(*_: object) -> None:
+    raise KeyboardInterrupt
+
+
 @pytest.mark.parametrize("kind", ["pause", "resume", "prioritise", "scale"])
 def test_an_unknown_queue_is_refused_with_the_names_that_are_near(desk: Desk, kind: str) -> None:
     with pytest.raises(UnknownQueue, match="did you mean mail"):

@@ -39,14 +39,20 @@ class Proof:
 
     def cases(self, cases: Sequence[str], *, sample: int) -> Iterator[str]:
         """The cases to prove now: a sample, or all that are not proven yet. Asking for the next one says: it held."""
-        if self.kept is None:
-            yield from random.Random(self.seed).sample(cases, min(sample, len(cases)))
-            return
-        proven = set(self.kept.read_text().splitlines()) if self.kept.exists() else set()
-        for case in cases:
-            if case in proven:
-                continue
+        for case in self.chosen(cases, sample=sample):
             yield case
+            self.held(case)
+
+    def chosen(self, cases: Sequence[str], *, sample: int) -> list[str]:
+        """The same at once, for proofs that run several cases side by side and say themselves which `held`."""
+        if self.kept is None:
+            return random.Random(self.seed).sample(cases, min(sample, len(cases)))
+        proven = set(self.kept.read_text().splitlines()) if self.kept.exists() else set()
+        return [case for case in cases if case not in proven]
+
+    def held(self, case: str) -> None:
+        """Remember that a case is proven of the present code."""
+        if self.kept is not None:
             with self.kept.open("a") as file:
                 file.write(f"{case}\n")
 

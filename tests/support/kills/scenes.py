@@ -1,0 +1,182 @@
+"""Scenes of the actions: for every kind that an operator can apply, the jobs before it and the deed."""
+
+from __future__ import annotations
+
+from queuemon import actions
+from queuemon.engine.ids import uuid7
+from queuemon.model import ActionKind
+from queuemon.workbench import Workbench
+from tests.support.kills.scene import MODES, Deed, Scene, applied
+from tests.support.kills.site import Site
+
+
+def _retry(site: Site, variant: str) -> Deed:
+    failed = site.plant("failed", 44 if variant == "large" else 12)
+    site.plant("expired", 3)
+    site.plant("failed", 2, queue="bulk")
+    waiting = site.plant("waiting", 3)
+    running = site.plant("active", 1)
+    if variant == "large":  # chunks that are counted by statement
+        site.store.settings = site.settings.model_copy(update={"chunk_rows": 22})
+    if variant == "selection":
+        deed = applied(site, ActionKind.RETRY, [*failed, waiting[0], *running, uuid7()])
+    else:
+        deed = applied(site, ActionKind.RETRY, "queue:mail status in (failed, expired)")
+    deed.exempt |= set(running)
+    return deed
+
+
+def _delete(site: Site, variant: str) -> Deed:
+    failed, waiting = site.plant("failed", 5), site.plant("waiting", 7)
+    site.plant("completed", 2)
+    site.plant("waiting", 3, queue="reports")
+    if variant == "selection":
+        return applied(site, ActionKind.DELETE, [*failed, *waiting, uuid7()])
+    return applied(site, ActionKind.DELETE, "queue:mail")
+
+
+def _clear_failed(site: Site, _variant: str) -> Deed:
+    site.plant("failed", 11)
+    site.plant("waiting", 3)
+    return applied(site, ActionKind.CLEAR_FAILED, "queue:mail")
+
+
+def _run_now(site: Site, variant: str) -> Deed:
+    scheduled = site.plant("scheduled", 11)
+    site.plant("waiting", 3)
+    if variant == "selection":
+        return applied(site, ActionKind.RUN_NOW, scheduled)
+    return applied(site, ActionKind.RUN_NOW, "queue:mail")
+
+
+def _purge(site: Site, _variant: str) -> Deed:
+    site.plant("waiting", 14)
+    site.plant("waiting", 3, queue="reports")
+    return applied(site, ActionKind.PURGE, "mail")
+
+
+def _move(site: Site, variant: str) -> Deed:
+    waiting, failed = site.plant("waiting", 9), site.plant("failed", 4)
+    site.plant("waiting", 3, queue="reports")
+    if variant == "selection":
+        return applied(site, ActionKind.MOVE, [*waiting, *failed], to="reports")
+    return applied(site, ActionKind.MOVE, "queue:mail status:waiting", to="reports")
+
+
+def _rescue(site: Site, variant: str) -> Deed:
+    stuck = site.stuck(8) + site.stuck(3, attempts=3)
+    site.plant("waiting", 3)
+    if variant == "selection":
+        return applied(site, ActionKind.RESCUE, stuck)
+    return applied(site, ActionKind.RESCUE, "queue:mail")
+
+
+def _delete_stuck(site: Site, _variant: str) -> Deed:
+    site.stuck(11)
+    site.plant("waiting", 3)
+    return applied(site, ActionKind.DELETE_STUCK, "queue:mail")
+
+
+# ------------------------------------------------------------------------------------------------------------- queues
+
+
+def _let_go(site: Site) -> None:
+    with Workbench(site.store.settings) as workbench:
+        for pause in site.sql("SELECT DISTINCT queue FROM queuemon.queue_pauses"):
+            workbench.resume(pause["queue"], reason="the end of the case")
+
+
+def _one_epoch(site: Site, *, paused: bool, epoch: int) -> list[str]:
+    """PostgreSQL's flag after an action that counts as one change, and Redis's copy of it once a relay has looked."""
+    row = site.sql("SELECT paused, pause_epoch FROM job_queues WHERE name = 'mail'")[0]
+    if (row["paused"], row["pause_epoch"]) != (paused, epoch):
+        return [f"the flag is {row['paused']} of epoch {row['pause_epoch']}, expected {paused} of {epoch}"]
+    return []
+
+
+def _pause(site: Site, variant: str) -> Deed:
+    site.plant("waiting", 16)
+    site.plant("waiting", 3, queue="reports")
+    deed = applied(site, ActionKind.PAUSE, "mail", until="2h" if variant == "for two hours" else None)
+    deed.pauses, deed.release = "mail", _let_go
+    deed.holds = lambda site: _one_epoch(site, paused=True, epoch=1)
+    return deed
+
+
+def _resume(site: Site, _variant: str) -> Deed:
+    with Workbench(site.store.settings) as workbench:
+        workbench.pause("mail", reason="before the case")
+    site.sql("UPDATE job_queues SET paused_at = now() - interval '1 hour' WHERE name = 'mail'")
+    waiting = site.plant("waiting", 10)
+    site.plant("waiting", 3, queue="reports")
+    site.sql("UPDATE jobs SET expires_at = now() + interval '1 minute' WHERE id = ANY(%s)", waiting)
+    deed = applied(site, ActionKind.RESUME, "mail")
+
+    def holds(site: Site) -> list[str]:
+        short = site.sql(
+            "SELECT id FROM jobs WHERE id = ANY(%s) AND status = 'waiting'"
+            " AND expires_at < now() + interval '59 minutes'",
+            waiting,
+        )
+        wrong = [f"{row['id']} did not get back the time of the pause" for row in short]
+        return wrong + _one_epoch(site, paused=False, epoch=2)
+
+    deed.holds = holds
+    return deed
+
+
+def _prioritise(site: Site, _variant: str) -> Deed:
+    site.plant("waiting", 5)
+    deed = applied(site, ActionKind.PRIORITISE, "mail", priority="high")
+    deed.holds = lambda site: _queue_has(site, "priority", "high")
+    return deed
+
+
+def _scale(site: Site, variant: str) -> Deed:
+    site.plant("waiting", 5)
+    command = ("true",) if variant == "with a command" else ()
+    site.store.settings = site.store.settings.model_copy(update={"scale_command": command})
+    deed = applied(site, ActionKind.SCALE, "mail", concurrency=7)
+    deed.holds = lambda site: _queue_has(site, "concurrency", 7)
+    return deed
+
+
+def _queue_has(site: Site, column: str, wanted: object) -> list[str]:
+    found = site.sql(f"SELECT {column} AS value FROM job_queues WHERE name = 'mail'")[0]["value"]
+    return [] if found == wanted else [f"{column} is {found!r}, expected {wanted!r}"]
+
+
+# ------------------------------------------------------------------------------------------------------------- others
+
+
+def _canary(site: Site, _variant: str) -> Deed:
+    failed = site.plant("failed", 7)
+    site.plant("waiting", 3)
+    with Workbench(site.store.settings) as workbench:
+        plan = workbench.plan(ActionKind.CANARY, failed, steps=(1, 2, 4))
+    return Deed(act=lambda store: actions.apply(store, plan, reason="kill test"), plan=plan)
+
+
+_BY_FILTER, _BOTH = ("filter",), ("filter", "selection")
+
+ACTIONS = {
+    kind: Scene(name=kind.value, prepare=prepare, variants=variants, modes=modes)
+    for kind, prepare, variants, modes in (
+        (ActionKind.RETRY, _retry, ("filter", "selection", "large"), MODES),
+        (ActionKind.DELETE, _delete, _BOTH, MODES),
+        (ActionKind.CLEAR_FAILED, _clear_failed, _BY_FILTER, MODES),
+        (ActionKind.RUN_NOW, _run_now, _BOTH, MODES),
+        (ActionKind.PURGE, _purge, _BY_FILTER, MODES),
+        (ActionKind.MOVE, _move, _BOTH, MODES),
+        (ActionKind.RESCUE, _rescue, _BOTH, MODES),
+        (ActionKind.DELETE_STUCK, _delete_stuck, _BY_FILTER, MODES),
+        (ActionKind.PAUSE, _pause, ("without end", "for two hours"), MODES),
+        (ActionKind.RESUME, _resume, ("all holders",), MODES),
+        (ActionKind.PRIORITISE, _prioritise, ("plain",), MODES),
+        (ActionKind.SCALE, _scale, ("plain", "with a command"), MODES),
+        (ActionKind.CANARY, _canary, ("selection",), ("live",)),  # it waits for the results of its jobs
+    )
+}
+
+#: Kinds that cannot be applied yet; a kind that can is here or there, or a test fails.
+PENDING = {ActionKind.UNDO, ActionKind.ERASE, ActionKind.EDIT, ActionKind.REPAIR, ActionKind.ADOPT}
