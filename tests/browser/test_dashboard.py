@@ -351,6 +351,7 @@ def test_hostile_text_stays_text_everywhere(dashboard: Any) -> None:
     row.get_by_label(re.compile("^More actions")).click()
     page.get_by_role("menuitem", name="Move failed").click()
     expect(page.locator("[data-qm=form]")).to_contain_text("{{constructor.constructor(")
+    expect(page.locator("[data-qm=form] input").first).to_be_focused()
     page.keyboard.press("Escape")
     page.get_by_role("button", name="Drift", exact=True).click()
     expect(page.locator("[data-sign]")).to_contain_text("<script>window.pwned=3</script>")
