@@ -41,6 +41,7 @@ def main() -> None:
             database_url=SecretStr(urls.database_url),
             redis_url=SecretStr(urls.redis_url),
             statement_timeout_seconds=30,
+            redis_timeout_seconds=30,
         )
         memory = psutil.virtual_memory().total / 2**30
         print(f"{os.cpu_count()} cores, {memory:.0f} GiB, {platform.machine()}; synchronous_commit on")
