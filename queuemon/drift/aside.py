@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+import threading
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 from uuid import UUID, uuid4
@@ -16,8 +17,9 @@ from queuemon.drift.held import digest_of
 from queuemon.drift.model import Finding
 from queuemon.engine.publisher import publish
 from queuemon.errors import InvalidValue, StoreError
-from queuemon.model import ActionKind, ActionResult, Breakdown, Plan
-from queuemon.store import Store, audit, drift_reads, drift_repairs, outbox
+from queuemon.model import ActionKind, ActionProgress, ActionResult, Breakdown, Plan
+from queuemon.store import Store, audit, drift_reads, drift_repairs, numbers, outbox
+from queuemon.store.audit import Entry
 
 #: Elements of a quarantine that are listed, and within which one is searched.
 LISTED: Final = 1_000
@@ -191,8 +193,6 @@ def plan(
             left[q.why_not] = left.get(q.why_not, 0) + 1
     verb = "discards for good" if discard else "makes jobs of"
     with store.postgres.begin(read_only=True) as connection:
-        from queuemon.store import numbers
-
         clock = numbers.clock(connection)
     return Plan(
         id=action_id or uuid4(), kind=ActionKind.ADOPT, target=queue, ids=None, cutoff=clock, count=len(possible),
@@ -204,16 +204,24 @@ def plan(
     )  # fmt: skip
 
 
-def carry_out(store: Store, plan_: Plan, *, reason: str) -> ActionResult:
-    """Apply a plan of kind "adopt", element by element: the row and its outbox row commit, then the element leaves the
-    quarantine; a crash in between leaves an element whose job exists, which is said the next time."""
-    journal = Journal(store)
-    entry = journal.enter(plan_, reason)
+def carry_out(
+    store: Store,
+    journal: Journal,
+    entry: Entry,
+    *,
+    progress: Callable[[ActionProgress], None] | None,
+    stop: threading.Event | None,
+) -> ActionResult:
+    """Carry an entered action of kind "adopt" out, element by element.
+
+    The row and its outbox row commit, then the element leaves the quarantine; a crash in between leaves an element
+    whose job exists, which the list says.
+    """
     queue, discard = entry.record.target, entry.record.options["discard"]
     published = True
     at = entry.cursor.int if entry.cursor is not None else 0
     for n, digest in enumerate(entry.record.options["digests"]):
-        if n < at or not entry.running:
+        if n < at or not entry.running or (stop is not None and stop.is_set()):
             continue
         raw = next((r for r in _raws(store, queue) if digest_of(r)[:16] == digest), None)
         publication: int | None = None
@@ -235,9 +243,16 @@ def carry_out(store: Store, plan_: Plan, *, reason: str) -> ActionResult:
             entry = journal.advance(
                 connection, held, cursor=UUID(int=n + 1), done=len(ids), skipped={name: why} if why else None
             )
-        if raw is not None and not entry.skipped.get("", 0) and ids:
+        if raw is not None and ids:
             with store.redis.call() as client:
                 client.lrem(store.redis.keys.quarantine_key(queue), 1, raw)  # type: ignore[arg-type]
+        if progress is not None:
+            r = entry.record
+            progress(
+                ActionProgress(
+                    id=r.id, planned=r.planned, done=r.done, skipped=r.skipped, per_second=0.0, eta_seconds=None
+                )
+            )
         if publication is not None:
             try:
                 publish(store, outbox_ids=[publication])

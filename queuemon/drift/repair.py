@@ -19,8 +19,8 @@ from queuemon.drift.elements import Fingerprints
 from queuemon.drift.model import Finding
 from queuemon.engine import reaper
 from queuemon.engine.publisher import WAKE_TOKENS, publish
-from queuemon.errors import NotAllowed, StoreError
-from queuemon.model import ActionKind, ActionProgress, ActionResult, Plan
+from queuemon.errors import StoreError
+from queuemon.model import ActionKind, ActionProgress, ActionResult
 from queuemon.store import Store, audit, drift_repairs, outbox, pauses, upkeep, waiting, workers
 from queuemon.store.audit import Entry
 from queuemon.store.changes import change_chunk
@@ -62,19 +62,9 @@ class _Done:
 
 
 def carry_out(
-    store: Store, plan: Plan, *, reason: str, progress: Progress | None = None, stop: threading.Event | None = None
+    store: Store, journal: Journal, entry: Entry, *, progress: Progress | None, stop: threading.Event | None
 ) -> ActionResult:
-    """Apply a plan of kind "repair"; the same plan again changes nothing. Raises NotAllowed, StoreError."""
-    if store.settings.read_only:
-        raise NotAllowed(
-            f"{plan.kind.value} is refused: the profile {store.settings.profile!r} is read-only",
-            expected="a profile that may act", next_step="connect with an operator's profile",
-        )  # fmt: skip
-    journal = Journal(store)
-    entry = journal.enter(plan, reason)
-    if not entry.running:
-        with store.postgres.begin(read_only=True) as connection:
-            return journal.repeated(connection, entry)
+    """Carry an entered repair out, from its cursor on. Raises StoreError; applying the plan again goes on."""
     return _Repair(store, journal, entry, progress=progress, stop=stop or threading.Event()).run()
 
 
