@@ -110,6 +110,7 @@ def _order(store: Store, entry: Entry) -> Order:
         cutoff=entry.cutoff,
         lease_seconds=store.settings.lease_seconds,
         to=entry.record.options.get("to", ""),
+        payload=entry.record.options.get("payload", ""),
     )
 
 

@@ -468,6 +468,21 @@ def test_holders_of_a_pause_are_listed_and_let_go_one_by_one(queuemon: Run, urls
     assert queuemon("pauses")[0] == 4
 
 
+def test_a_payload_is_replaced_from_a_file_or_the_command_line(
+    queuemon: Run, jobs: Jobs, urls: StackUrls, tmp_path: Path
+) -> None:
+    (job,) = jobs(1, payload={"month": "2026-13"})
+    (tmp_path / "new.json").write_text('{"month": "2026-12", "big": 12345678901234567890}')
+    code, out, _ = queuemon("edit", str(job), "--payload", "new.json")
+    assert (code, "Add --yes" in out) == (0, True)
+    assert queuemon("edit", str(job), "--payload", "new.json", "--yes", "--reason", "no month 13")[0] == 0
+    shown = json.loads(queuemon("job", str(job), "--json")[1])["job"]
+    assert (shown["status"], shown["payload"]) == ("waiting", {"month": "2026-12", "big": 12345678901234567890})
+    assert queuemon("edit", str(job), "--payload", '{"a": 1}', "--yes")[0] == 4, "it waits already"
+    for wrong in ("{", "no-such-file.json"):
+        assert queuemon("edit", str(jobs(1)[0]), "--payload", wrong, "--yes")[0] == 2
+
+
 # ----------------------------------------------------------------------------------------------------- real terminal
 
 
