@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Protocol
 from uuid import UUID
 
 from queuemon.actions import bulk, canary, queue_changes
@@ -13,6 +14,21 @@ from queuemon.errors import InvalidValue, NotAllowed, UnknownAction
 from queuemon.model import ActionKind, ActionProgress, ActionRecord, ActionResult, Pause, Plan
 from queuemon.store import Store, audit
 from queuemon.store.audit import Entry
+
+
+class Carrier(Protocol):
+    """Carries out an entered action of a kind that a room above this one knows."""
+
+    def __call__(
+        self,
+        store: Store,
+        journal: Journal,
+        entry: Entry,
+        *,
+        progress: Callable[[ActionProgress], None] | None,
+        stop: threading.Event | None,
+    ) -> ActionResult: ...
+
 
 #: Entries of the audit trail in one answer at most.
 ACTIONS_LIMIT = 1_000
@@ -27,6 +43,7 @@ def apply(
     stop: threading.Event | None = None,
     rate: float | None = None,
     outcomes: Tell | None = None,
+    others: Mapping[ActionKind, Carrier] | None = None,
 ) -> ActionResult:
     """Do what a plan says to those jobs whose state still matches, and report each that was left alone, and why.
 
@@ -34,12 +51,14 @@ def apply(
     interrupted goes on from its cursor. PostgreSQL commits chunk by chunk and Redis follows; Redis being away delays
     publication (`published` is False, the relay finishes it) and fails nothing. `progress` is called after each chunk;
     `stop` ends the action between two chunks, `rate` is the most jobs per second, `outcomes` is told what became of
-    each job. Raises NotAllowed before any statement on a read-only profile, InvalidValue, StoreError.
+    each job; `others` carries out the kinds of rooms above. Raises NotAllowed before any statement on a read-only
+    profile, InvalidValue, StoreError.
     """
     _may_act(store, plan.kind)
     journal = Journal(store)
     return _carry_out(
-        store, journal, journal.enter(plan, reason), progress=progress, stop=stop, rate=rate, outcomes=outcomes
+        store, journal, journal.enter(plan, reason), progress=progress, stop=stop, rate=rate, outcomes=outcomes,
+        others=others,
     )  # fmt: skip
 
 
@@ -51,12 +70,13 @@ def resume_action(
     stop: threading.Event | None = None,
     rate: float | None = None,
     outcomes: Tell | None = None,
+    others: Mapping[ActionKind, Carrier] | None = None,
 ) -> ActionResult:
     """Go on with an action that was interrupted or stopped, from its cursor; one that has ended is `repeated`."""
     _may_act(store, "resuming")
     journal = Journal(store)
     entry = reopened(store, journal, action_id)
-    return _carry_out(store, journal, entry, progress=progress, stop=stop, rate=rate, outcomes=outcomes)
+    return _carry_out(store, journal, entry, progress=progress, stop=stop, rate=rate, outcomes=outcomes, others=others)
 
 
 def _may_act(store: Store, what: str) -> None:
@@ -77,6 +97,7 @@ def _carry_out(
     stop: threading.Event | None,
     rate: float | None,
     outcomes: Tell | None,
+    others: Mapping[ActionKind, Carrier] | None,
 ) -> ActionResult:
     kind, told = entry.record.kind, Teller(store, entry, outcomes)
     if rate is not None and not 0 < rate <= bulk.RATE_LIMIT:
@@ -92,6 +113,8 @@ def _carry_out(
             if kind is ActionKind.CANARY:
                 return canary.repeated(connection, store, entry)
             return journal.repeated(connection, entry)
+    if others is not None and kind in others:
+        return others[kind](store, journal, entry, progress=progress, stop=stop)
     if kind is ActionKind.CANARY:
         done: ActionResult = canary.carry_out(
             store, journal, entry, retry=lambda step: apply(store, step, reason=entry.record.reason),
