@@ -1,4 +1,4 @@
-"""`make bench` or `python -m bench [reads] [writers]`: servers of its own, figures on the terminal."""
+"""`make bench` or `python -m bench [reads] [writers] [drift]`: servers of its own, figures on the terminal."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 import psutil
 from pydantic import SecretStr
 
-from bench import reads, writers
+from bench import drift, reads, writers
 from queuemon.config import Settings
 from queuemon.demo.stack import Stack
 from queuemon.workbench import Workbench
@@ -22,16 +22,16 @@ _POSTGRES = {"shared_buffers": "2GB", "max_wal_size": "8GB", "work_mem": "64MB",
 def main() -> None:
     """Start PostgreSQL and Valkey in a folder that goes away again, measure, stop."""
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
-    parser.add_argument("what", nargs="*", help="reads, writers (default: both)")
+    parser.add_argument("what", nargs="*", help="reads, writers, drift (default: all)")
     parser.add_argument("--sizes", default="10000,1000000,10000000", help="numbers of jobs, smallest first")
     parser.add_argument("--pairs", type=int, default=5, help="interleaved pairs of the writers' measurement")
     parser.add_argument("--dir", default=None, help="where the servers' data goes (10 M jobs need about 12 GB)")
     options = parser.parse_args()
-    unknown = set(options.what) - {"reads", "writers"}
+    unknown = set(options.what) - {"reads", "writers", "drift"}
     if unknown:
-        parser.error(f"unknown: {', '.join(sorted(unknown))}; expected reads or writers")
+        parser.error(f"unknown: {', '.join(sorted(unknown))}; expected reads, writers or drift")
     sizes = [int(size) for size in options.sizes.split(",")]
-    wanted = options.what or ["reads", "writers"]
+    wanted = options.what or ["drift", "reads", "writers"]
     with tempfile.TemporaryDirectory(prefix="queuemon-bench-", dir=options.dir) as folder:
         Path(folder).chmod(0o711)  # as root, the servers run under an account without rights
         stack = Stack(Path(folder) / "stack", postgres_settings=_POSTGRES)
@@ -41,12 +41,15 @@ def main() -> None:
             database_url=SecretStr(urls.database_url),
             redis_url=SecretStr(urls.redis_url),
             statement_timeout_seconds=30,
+            redis_timeout_seconds=30,
         )
         memory = psutil.virtual_memory().total / 2**30
         print(f"{os.cpu_count()} cores, {memory:.0f} GiB, {platform.machine()}; synchronous_commit on")
         try:
             with Workbench(settings, application="queuemon-bench") as workbench:
                 workbench.install()
+                if "drift" in wanted:
+                    drift.run(workbench.store)
                 if "writers" in wanted:
                     writers.run(workbench.store, urls.database_url, pairs=options.pairs)
                 if "reads" in wanted:

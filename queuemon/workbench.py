@@ -39,6 +39,9 @@ from queuemon.store import Store
 if TYPE_CHECKING:
     import pandas as pd
 
+    from queuemon.drift.model import DriftProgress, DriftReport
+    from queuemon.drift.watch import Watch
+
 #: Columns of `frame` when none are named.
 FRAME_COLUMNS = ("id", "queue", "status", "attempts", "created_at", "finished_at", "error_type", "error_message")
 
@@ -216,6 +219,29 @@ class Workbench:
         name = self.settings.keys.queue_name(queue) if queue else None
         with self.store.postgres.begin(read_only=True) as connection:
             return trends.trend(connection, self.store.tables, queue=name, hours=hours, bucket_seconds=bucket)
+
+    def drift(
+        self,
+        queues: str | Sequence[str] | None = None,
+        *,
+        deep: bool = False,
+        wait_seconds: float | None = None,
+        progress: Callable[[DriftProgress], None] | None = None,
+        stop: threading.Event | None = None,
+    ) -> DriftReport:
+        """Where PostgreSQL and Redis disagree, looked at twice with a pause between (default: 2 s, or as long as
+        workers need to beat). `deep` compares payloads and counts completed jobs too. Changes nothing."""
+        from queuemon.drift import detect
+
+        names = [queues] if isinstance(queues, str) else queues
+        chosen = None if names is None else [self.queue_name(name) for name in names]
+        return detect.compare(self.store, chosen, deep=deep, wait_seconds=wait_seconds, progress=progress, stop=stop)
+
+    def drift_watch(self) -> Watch:
+        """A continuous, cheap look for drift: call its `tick()` every few seconds; it returns a `DriftWatch`."""
+        from queuemon.drift.watch import Watch
+
+        return Watch(self.store)
 
     # ------------------------------------------------------------------------------------------------------- fix
 

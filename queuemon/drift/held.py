@@ -1,0 +1,161 @@
+"""What a queue holds in Redis, compared with what waits in PostgreSQL, as sorted fingerprints; a look is made of it."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from queuemon.drift import lists
+from queuemon.drift.elements import Fingerprints, cut
+from queuemon.store import Store
+
+Array = npt.NDArray[Any]
+
+EMPTY_IDS: Final = np.zeros(0, dtype="V16")
+NONE: Final = np.zeros(0, dtype=np.int64)
+
+#: Bytes of a poison element that are shown.
+EXCERPT: Final = 120
+
+
+@dataclass(kw_only=True)
+class Poison:
+    """An element that nobody can read."""
+
+    digest: str
+    size: int
+    excerpt: bytes
+    count: int = 1
+
+
+@dataclass(kw_only=True)
+class Held:
+    """A list's elements in arrays (28 bytes each), and what could not be read."""
+
+    ids: Array = field(default_factory=lambda: EMPTY_IDS)
+    gens: Array = field(default_factory=lambda: NONE)
+    prints: Array = field(default_factory=lambda: NONE.astype(np.uint64))
+    #: Whether each was read in a window laid against the one before: twice there means twice in the list.
+    sure: Array = field(default_factory=lambda: NONE.astype(bool))
+    poison: dict[str, Poison] = field(default_factory=dict)
+    #: Fingerprints of the first window: what lies nearer to the push end later was pushed after it.
+    newest: Array = field(default_factory=lambda: NONE.astype(np.uint64))
+
+    @property
+    def sorted(self) -> Array:
+        """The fingerprints in order."""
+        return np.sort(self.prints)
+
+    @property
+    def loose(self) -> set[bytes]:
+        """Ids of elements that name no generation: they stand for whichever the row has."""
+        return {i.tobytes() for i in self.ids[self.gens < 0]}
+
+    def twice(self) -> Array:
+        """Fingerprints that the list holds more than once, each once."""
+        prints, counts = np.unique(self.prints[self.sure], return_counts=True)
+        found: Array = prints[counts > 1]
+        return found
+
+
+def digest_of(raw: bytes) -> str:
+    """What a poison element is known by."""
+    return hashlib.sha256(raw).hexdigest()
+
+
+def read(
+    store: Store,
+    meter: lists.Meter,
+    queue: str,
+    prints: Fingerprints,
+    *,
+    enough: Callable[[Array, Counter[str]], bool] | None = None,
+    keep: Callable[[Array], Array] | None = None,
+) -> Held:
+    """A queue's list. `enough` ends the reading early; `keep` says which fingerprints are remembered at all."""
+    held, poison = Held(), Counter[str]()
+    parts: list[tuple[Array, Array, Array, Array]] = []
+    for window in lists.windows(store, meter, store.redis.keys.queue_key(queue)):
+        found = cut(window.raws, queue)
+        for n in found.poison:
+            raw = window.raws[n]
+            digest = digest_of(raw)
+            poison[digest] += 1
+            known = held.poison.setdefault(digest, Poison(digest=digest, size=len(raw), excerpt=raw[:EXCERPT], count=0))
+            known.count += 1
+        marks = prints.of(found.ids, found.gens)
+        if not parts:
+            held.newest = np.sort(marks)
+        chosen = keep(marks) if keep is not None else np.ones(len(marks), dtype=bool)
+        parts.append((found.ids[chosen], found.gens[chosen], marks[chosen], np.full(int(chosen.sum()), window.sure)))
+        if enough is not None and enough(parts[-1][2], poison):
+            break
+    if parts:
+        held.ids, held.gens, held.prints, held.sure = (np.concatenate(column) for column in zip(*parts, strict=True))
+        _drop_tombstones(held)
+    return held
+
+
+def _drop_tombstones(held: Held) -> None:
+    """What stands where an element was taken out: the nil id."""
+    halves = held.ids.view(np.uint64).reshape(-1, 2)
+    real = (halves[:, 0] != 0) | (halves[:, 1] != 0)
+    if not real.all():
+        held.ids, held.gens, held.prints, held.sure = (a[real] for a in (held.ids, held.gens, held.prints, held.sure))
+
+
+@dataclass(kw_only=True)
+class Elsewhere:
+    """What is neither lost nor in the list as it was read: in hand, pushed or given back since, parked, set aside."""
+
+    prints: Array
+    loose: set[bytes]
+
+
+def elsewhere(
+    store: Store,
+    meter: lists.Meter,
+    queue: str,
+    prints: Fingerprints,
+    newest: Array,
+    *,
+    workers: Iterable[str],
+    aside: Sequence[str],
+) -> Elsewhere:
+    """Read after the list: the hands of these workers, lists `aside`, the list's first elements, and what was pushed
+    after its first window (`newest`) was read."""
+    keys = store.redis.keys
+    batches = list(lists.hands(store, meter, [keys.processing_key(w, queue) for w in workers]).values())
+    for key in aside:
+        batches += [window.raws for window in lists.windows(store, meter, key)]
+    batches.append(lists.head(store, meter, keys.queue_key(queue)))
+    marks: list[Array] = []
+    loose: set[bytes] = set()
+
+    def take(raws: list[bytes]) -> bool:
+        found = cut(raws, queue)
+        mine = prints.of(found.ids, found.gens)
+        marks.append(mine)
+        loose.update(i.tobytes() for i in found.ids[found.gens < 0])
+        return bool(inside(mine, newest).any())
+
+    for raws in batches:
+        take(raws)
+    for _ in lists.newest(store, meter, keys.queue_key(queue), take):
+        pass
+    return Elsewhere(prints=np.sort(np.concatenate(marks)), loose=loose)
+
+
+def inside(some: Array, ordered: Array) -> Array:
+    """Which of `some` are among `ordered`, which is sorted."""
+    if not len(ordered):
+        return np.zeros(len(some), dtype=bool)
+    at = np.searchsorted(ordered, some)
+    found: Array = ordered[np.minimum(at, len(ordered) - 1)] == some
+    return found

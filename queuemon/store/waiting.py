@@ -1,0 +1,123 @@
+"""What waits in PostgreSQL, read by the ten thousand as arrays; the comparison of the stores stands on it.
+
+Rows travel as binary COPY and are never taken apart one by one: 1 M waiting jobs are 16 MB and about a second.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+from sqlalchemy import Connection, Integer, Select, Uuid, cast, column, func, literal, select, true, tuple_
+from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg
+from sqlalchemy.sql.elements import ColumnElement
+
+from queuemon.contract import JobStatus
+from queuemon.schema.tables import TIMESTAMPTZ, Tables
+from queuemon.store.chunks import array_of
+from queuemon.store.postgres import Postgres
+
+#: Rows per statement.
+PAGE: Final = 10_000
+
+#: A row of binary COPY (id, gen, run_at): each value behind its length.
+_ROW: Final = np.dtype(
+    [("n", ">i2"), ("a", ">i4"), ("id", "V16"), ("b", ">i4"), ("gen", ">i4"), ("c", ">i4"), ("at", ">i8")]
+)
+_HEADER: Final = 19
+_TRAILER: Final = 2
+
+#: Where PostgreSQL's clock begins to count.
+_EPOCH: Final = datetime(2000, 1, 1, tzinfo=UTC)
+
+Array = npt.NDArray[Any]
+
+
+def pages(postgres: Postgres, queue: str) -> Iterator[tuple[Array, Array]]:
+    """(ids as 16 bytes, generations) of a queue's jobs that wait, are due and in time; 10,000 at a time, by keyset.
+
+    Each page is a statement of its own, so no long snapshot holds back vacuum; what changes meanwhile is looked at
+    again by whoever asks.
+    """
+    t = postgres.tables
+    after: tuple[datetime, bytes] | None = None
+    while True:
+        rows = _copied(postgres, _page(t, queue, after))
+        if len(rows):
+            yield rows["id"], rows["gen"].astype(np.int64)
+        if len(rows) < PAGE:
+            return
+        last = rows[-1]
+        after = _EPOCH + timedelta(microseconds=int(last["at"])), last["id"].tobytes()
+
+
+def still(postgres: Postgres, ids: Sequence[bytes]) -> dict[bytes, int]:
+    """id → generation of those that wait, are due and in time, and whose publication is not pending.
+
+    A publication's row goes in the transaction that stays open until Redis has answered: who finds it gone finds the
+    job in Redis, unless it was lost there.
+    """
+    found: dict[bytes, int] = {}
+    for first in range(0, len(ids), PAGE):
+        rows = _copied(postgres, _still(postgres.tables, ids[first : first + PAGE]))
+        found.update(zip((i.tobytes() for i in rows["id"]), rows["gen"].tolist(), strict=True))
+    return found
+
+
+def due(t: Tables) -> tuple[ColumnElement[bool], ...]:
+    """What a job must be to stand in a list: waiting, due, in time."""
+    j = t.jobs
+    return t.status_is(JobStatus.WAITING), j.c.run_at <= func.now(), j.c.expires_at > func.now()
+
+
+def pending(t: Tables) -> ColumnElement[bool]:
+    """Whether an outbox row, due or not, promises the job's publication."""
+    p = t.publications
+    each = func.unnest(p.c.job_ids).table_valued(column("job_id", Uuid), name="each").render_derived()
+    return select(p.c.id).select_from(p.join(each, true())).where(each.c.job_id == t.jobs.c.id).exists()
+
+
+def ids_text(ids: Sequence[bytes]) -> str:
+    """PostgreSQL's text of an array of ids given as 16 bytes each."""
+    return "{" + ",".join(i.hex() for i in ids) + "}"
+
+
+def _page(t: Tables, queue: str, after: tuple[datetime, bytes] | None) -> Select[Any]:
+    j = t.jobs
+    beyond: ColumnElement[bool] = true()
+    if after is not None:
+        at, job_id = after
+        beyond = tuple_(j.c.run_at, j.c.id) > tuple_(cast(literal(at), TIMESTAMPTZ), cast(literal(job_id.hex()), Uuid))
+    return (
+        select(j.c.id, cast(j.c.gen, Integer), j.c.run_at)
+        .where(j.c.queue == queue, *due(t), beyond)
+        .order_by(j.c.run_at, j.c.id)
+        .limit(PAGE)
+    )
+
+
+def _still(t: Tables, ids: Sequence[bytes]) -> Select[Any]:
+    j = t.jobs
+    return select(j.c.id, cast(j.c.gen, Integer), j.c.run_at).where(
+        j.c.id == func.any(array_of(ids_text(ids))), *due(t), ~pending(t)
+    )
+
+
+def _copied(postgres: Postgres, query: Select[Any]) -> Array:
+    """The rows of a query of (id, gen, run_at)."""
+    compiled = query.compile(dialect=PGDialect_psycopg())  # type: ignore[no-untyped-call]
+    statement = f"COPY ({compiled.string}) TO STDOUT (FORMAT binary)"
+    with postgres.statement() as connection:
+        data = _read(connection, statement, compiled.params)
+    body = memoryview(data)[_HEADER : len(data) - _TRAILER]
+    return np.frombuffer(body, dtype=_ROW)
+
+
+def _read(connection: Connection, statement: str, parameters: Any) -> bytes:
+    driver = connection.connection.driver_connection
+    assert driver is not None
+    with driver.cursor() as cursor, cursor.copy(statement, parameters) as copy:
+        return b"".join(bytes(block) for block in copy)
