@@ -89,6 +89,8 @@ class Case:
         self.draw = Random(str(name))
         self.verdict = Verdict(case=str(name))
         self.helpers: list[Child] = []
+        #: Since when the deed's pause was seen to have committed.
+        self.paused_at: datetime | None = None
 
     def count(self) -> Usual:
         """Do the deed unharmed: which boundaries there are, and how long it takes.
@@ -125,6 +127,7 @@ class Case:
                 if deed.relay and self.draw.random() < 0.5:
                     self._start(_relay)
             last = self._strike(deed, self.name.point, usual.seconds)
+            self.paused_at = self._paused_at(deed)
             last = self._recover(deed, last, sum(point.startswith("main-") for point in usual.points))
             self._judge(deed, last)
         finally:
@@ -179,7 +182,7 @@ class Case:
         if deed.again and deed.plan is not None and site.state_of(deed.plan.id) in {"", "running"}:
             self._again(deed)  # the operator comes back at last
             self._wait(lambda: site.owed() == 0 and not site.unfindable())
-        paused_at = self._paused_at(deed)
+        paused_at = self.paused_at or self._paused_at(deed)
         doubled = {key: n for key, n in Counter(site.elements()).items() if n > 1}
         self._wait(lambda: not deed.holds(site))
         self.verdict.unexpected += deed.holds(site)

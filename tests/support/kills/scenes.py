@@ -92,7 +92,7 @@ def _one_epoch(site: Site, *, paused: bool, epoch: int) -> list[str]:
 
 
 def _pause(site: Site, variant: str) -> Deed:
-    site.plant("waiting", 16)
+    site.plant("waiting", 60)  # so that live workers have some left to ask for when it commits
     site.plant("waiting", 3, queue="reports")
     deed = applied(site, ActionKind.PAUSE, "mail", until="2h" if variant == "for two hours" else None)
     deed.pauses, deed.release = "mail", _let_go
