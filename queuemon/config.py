@@ -66,6 +66,14 @@ class Settings(BaseModel):
     #: Rows per chunk of a bulk action.
     chunk_rows: int = Field(default=2_000, ge=1, le=50_000)
 
+    #: Repairs of drift in one action, and the share of a queue's jobs (in percent) that it may touch.
+    drift_max_repairs: int = Field(default=1_000, ge=1, le=10_000)
+    drift_max_percent: float = Field(default=10.0, gt=0, le=100)
+    #: A repair stops when more than this share of its changes find something else than was seen.
+    drift_breaker_share: float = Field(default=0.2, gt=0, le=1)
+    #: Jobs per second at most when a lost list is published anew.
+    drift_publish_rate: float = Field(default=2_000.0, gt=0)
+
     thresholds: Thresholds = Thresholds()
     #: Per queue, where they differ.
     queue_thresholds: Mapping[str, Thresholds] = Field(default_factory=dict)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from types import TracebackType
 from typing import IO, TYPE_CHECKING, Any, Self, cast
@@ -27,7 +27,9 @@ from queuemon.model import (
     Check,
     Count,
     JobDetail,
+    JobOutcome,
     JobPage,
+    Pause,
     Plan,
     Queue,
     RedisPlace,
@@ -39,6 +41,8 @@ from queuemon.store import Store
 if TYPE_CHECKING:
     import pandas as pd
 
+    from queuemon.actions.applying import Carrier
+    from queuemon.drift.aside import Quarantined
     from queuemon.drift.model import DriftProgress, DriftReport
     from queuemon.drift.watch import Watch
 
@@ -237,6 +241,12 @@ class Workbench:
         chosen = None if names is None else [self.queue_name(name) for name in names]
         return detect.compare(self.store, chosen, deep=deep, wait_seconds=wait_seconds, progress=progress, stop=stop)
 
+    def quarantine(self, queue: str, *, limit: int = 100) -> tuple[Quarantined, ...]:
+        """The elements of a queue that were set aside, the oldest first; their bytes are hostile."""
+        from queuemon.drift import aside
+
+        return aside.listed(self.store, self.queue_name(queue), limit=limit)
+
     def drift_watch(self) -> Watch:
         """A continuous, cheap look for drift: call its `tick()` every few seconds; it returns a `DriftWatch`."""
         from queuemon.drift.watch import Watch
@@ -270,15 +280,31 @@ class Workbench:
     _role_reason: tuple[str | None] | None = None
 
     def plan(self, kind: ActionKind | str, target: Any, **options: Any) -> Plan:
-        """What an action would do, by reading alone. `target`: a filter, a job id, ids, or a queue's name."""
+        """What an action would do, by reading alone. `target`: a filter, a job id, ids, or a queue's name; of a repair
+        a report of `drift()`, or queues (None: all), which are compared first."""
         from queuemon import actions
 
+        if kind == ActionKind.REPAIR:
+            return self._plan_repair(target, **options)
+        if kind == ActionKind.ADOPT:
+            from queuemon.drift import aside
+
+            return aside.plan(self.store, self.queue_name(target), **options)
         if kind == ActionKind.CANARY:
             own: dict[str, Any] = {
                 name: options.pop(name) for name in ("steps", "success", "max_errors", "timeout") if name in options
             }
             return actions.canary.plan(self.store, actions.plan(self.store, ActionKind.RETRY, target, **options), own)
         return actions.plan(self.store, kind, target, **options)
+
+    def _plan_repair(self, target: DriftReport | str | Sequence[str] | None, **options: Any) -> Plan:
+        from queuemon.drift import planning
+        from queuemon.drift.model import DriftReport
+
+        deep = bool(options.pop("deep", False))
+        wait = options.pop("wait_seconds", None)
+        report = target if isinstance(target, DriftReport) else self.drift(target, deep=deep, wait_seconds=wait)
+        return planning.plan(self.store, report, **options)
 
     def apply(
         self,
@@ -287,17 +313,53 @@ class Workbench:
         reason: str = "",
         progress: Callable[[ActionProgress], None] | None = None,
         stop: threading.Event | None = None,
+        rate: float | None = None,
+        outcomes: Callable[[Sequence[JobOutcome]], None] | None = None,
     ) -> ActionResult:
-        """Do what a plan says to those jobs whose state still matches; the same plan again changes nothing."""
+        """Do what a plan says to those jobs whose state still matches; the same plan again changes nothing.
+
+        `rate` is the most jobs per second; `outcomes` is told what became of each job while it runs.
+        """
         from queuemon import actions
 
+        self._may_act(plan.kind.value)
+        return actions.apply(
+            self.store, plan, reason=reason, progress=progress, stop=stop, rate=rate, outcomes=outcomes,
+            others=self._others() if plan.kind in {ActionKind.REPAIR, ActionKind.ADOPT} else None,
+        )  # fmt: skip
+
+    def resume_action(
+        self,
+        action_id: UUID | str,
+        *,
+        progress: Callable[[ActionProgress], None] | None = None,
+        stop: threading.Event | None = None,
+        rate: float | None = None,
+        outcomes: Callable[[Sequence[JobOutcome]], None] | None = None,
+    ) -> ActionResult:
+        """Go on with an action that was interrupted or stopped, from where its last chunk committed."""
+        from queuemon import actions
+
+        self._may_act("resuming")
+        return actions.resume_action(
+            self.store, parse_id(action_id), progress=progress, stop=stop, rate=rate, outcomes=outcomes,
+            others=self._others(),
+        )  # fmt: skip
+
+    def _may_act(self, what: str) -> None:
         if (why := self.read_only_reason) is not None:
             raise NotAllowed(
-                f"{plan.kind.value} is refused: {why}",
+                f"{what} is refused: {why}",
                 expected="a profile and a role that may act",
                 next_step="connect with an operator's profile",
             )
-        return actions.apply(self.store, plan, reason=reason, progress=progress, stop=stop)
+
+    @staticmethod
+    def _others() -> Mapping[ActionKind, Carrier]:
+        """Kinds that a room above the actions carries out."""
+        from queuemon.drift import aside, repair
+
+        return {ActionKind.REPAIR: repair.carry_out, ActionKind.ADOPT: aside.carry_out}
 
     def retry(self, where: str | JobFilter | UUID | Sequence[UUID], *, reason: str = "") -> ActionResult:
         """Plan and apply in one: failed and expired jobs run again with fresh attempts."""
@@ -349,6 +411,26 @@ class Workbench:
         from queuemon import actions
 
         return actions.actions(self.store, limit=limit)
+
+    def action(self, action_id: UUID | str) -> ActionRecord:
+        """One entry of the audit trail; raises UnknownAction, InvalidValue."""
+        from queuemon import actions
+
+        return actions.action(self.store, parse_id(action_id))
+
+    def outcomes(
+        self, action_id: UUID | str, *, after: UUID | None = None, limit: int = 1_000
+    ) -> tuple[JobOutcome, ...]:
+        """What an action did to each job, in the order of their ids; `after` is the last id of the page before."""
+        from queuemon import actions
+
+        return actions.outcomes(self.store, parse_id(action_id), after=after, limit=limit)
+
+    def pauses(self) -> tuple[Pause, ...]:
+        """Who keeps which queue paused, the longest first."""
+        from queuemon import actions
+
+        return actions.pauses(self.store)
 
     # ----------------------------------------------------------------------------------------------------- set up
 

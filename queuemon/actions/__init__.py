@@ -1,6 +1,7 @@
 """What an operator can do: `plan` reads and decides, `apply` acts. Button, command and runbook share this one path."""
 
-from queuemon.actions.applying import action, actions, apply, pauses
+from queuemon.actions.applying import action, actions, apply, pauses, resume_action
 from queuemon.actions.planning import plan
+from queuemon.actions.resuming import outcomes
 
-__all__ = ["action", "actions", "apply", "pauses", "plan"]
+__all__ = ["action", "actions", "apply", "outcomes", "pauses", "plan", "resume_action"]

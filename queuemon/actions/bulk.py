@@ -33,26 +33,36 @@ FIND_SECONDS: Final = 60.0
 #: Chunks that may wait for their publication while the next one changes.
 AHEAD: Final = 2
 
+#: Jobs per second that a rate may ask for at most.
+RATE_LIMIT: Final = 1_000_000
+
 Progress = Callable[[ActionProgress], None]
 
 
 def carry_out(
-    store: Store, journal: Journal, entry: Entry, *, progress: Progress | None, stop: threading.Event | None
+    store: Store,
+    journal: Journal,
+    entry: Entry,
+    *,
+    progress: Progress | None,
+    stop: threading.Event | None,
+    rate: float | None = None,
 ) -> ActionResult:
     """Go through the chunks of an entered action from its cursor on; raises what a store or `progress` raises.
 
     Whatever interrupts it, the cursor has committed with the changes: applying the same plan again goes on from there.
     """
     started, before = time.monotonic(), entry.record.done
+    asked = stop or threading.Event()
     stopped = False
     chunks: deque[Chunk] = deque()
     with _publishing(store) as publisher:
         while entry.running:
-            if stop is not None and stop.is_set():
+            if asked.wait(_pause(entry, started, before, rate)):
                 stopped = True
                 break
             if not chunks:
-                chunks.extend(_next_chunks(store, entry))
+                chunks.extend(_next_chunks(store, entry, rate))
                 if not chunks:
                     break
             chunk = chunks.popleft()
@@ -68,8 +78,17 @@ def carry_out(
     return _ended(journal, entry, stopped=stopped, published=published)
 
 
-def _next_chunks(store: Store, entry: Entry) -> list[Chunk]:
-    rows, kind, t = store.settings.chunk_rows, entry.record.kind, store.tables
+def _pause(entry: Entry, started: float, before: int, rate: float | None) -> float:
+    """How long the next chunk has to wait, so that no more than `rate` jobs a second are changed."""
+    if rate is None:
+        return 0.0
+    return max(0.0, started + (entry.record.done - before) / rate - time.monotonic())
+
+
+def _next_chunks(store: Store, entry: Entry, rate: float | None) -> list[Chunk]:
+    # With a rate a chunk is what may be done in a second: the pauses between them stay short.
+    rows = store.settings.chunk_rows if rate is None else min(store.settings.chunk_rows, max(1, int(rate)))
+    kind, t = entry.record.kind, store.tables
     if entry.ids is not None:
         return chunks_of(entry.ids, after=entry.cursor, chunk_rows=rows)
     where = JobFilter.parse(entry.record.target)
@@ -91,6 +110,7 @@ def _order(store: Store, entry: Entry) -> Order:
         cutoff=entry.cutoff,
         lease_seconds=store.settings.lease_seconds,
         to=entry.record.options.get("to", ""),
+        payload=entry.record.options.get("payload", ""),
     )
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 from uuid import UUID, uuid4
 
-from queuemon.actions import queue_plans, text
+from queuemon.actions import payload, queue_plans, text
 from queuemon.contract import JobStatus
 from queuemon.errors import InvalidValue, LimitExceeded, StoreTimeout, UnknownAction, UnknownJob, UnknownQueue
 from queuemon.filters import JobFilter
@@ -47,6 +47,7 @@ _RULES: Final[Mapping[ActionKind, _Rule]] = {
     ActionKind.RUN_NOW: _Rule(),
     ActionKind.PURGE: _Rule(narrowed="status in (waiting, scheduled)"),
     ActionKind.MOVE: _Rule(options=frozenset({"to"})),
+    ActionKind.EDIT: _Rule(options=frozenset({"payload"})),
     ActionKind.RESCUE: _Rule(narrowed="status:stuck"),
     ActionKind.DELETE_STUCK: _Rule(narrowed="status:stuck"),
     ActionKind.PAUSE: _Rule(options=frozenset({"until", "holder"})),
@@ -82,6 +83,8 @@ def plan(
     if chosen is ActionKind.PURGE and isinstance(target, str):
         target = _purged(store, target)
     wanted = _wanted(chosen, target)
+    if chosen is ActionKind.EDIT:
+        payload.check(wanted, given)
     asked = _Asked(kind=chosen, id=plan_id, sample=sample, given=given)
     if isinstance(wanted, JobFilter):
         return _plan_filter(store, asked, wanted)
@@ -207,6 +210,8 @@ def _scene(store: Store, connection: Any, asked: _Asked) -> _Scene:
         if not isinstance(given.get("to"), str):
             raise InvalidValue("move was not told where", expected="to=QUEUE, an existing queue")
         options["to"] = queue_plans.find(half, given["to"], store.settings.keys).name
+    if kind is ActionKind.EDIT:
+        options["payload"] = given["payload"]
     order = Order(kind=kind, cutoff=half.clock, lease_seconds=store.settings.lease_seconds, **options)
     return _Scene(store=store, order=order, options=options, half=half, rates=plans.rates(connection, store.tables))
 

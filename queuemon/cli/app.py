@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from queuemon.cli import act, demo, engine, jobs, queues, runbook, setup, status, trail
+from queuemon.cli import act, demo, drift, engine, jobs, queues, runbook, setup, status, trail
 from queuemon.cli.options import EXIT_CODES, Session
 
 SEE, FIX, RUN, TRY = "See", "Fix", "Set up and run", "Runbooks and demo"
@@ -63,7 +63,16 @@ def _add(group: typer.Typer, panel: str | None, **commands: object) -> None:
         group.command(name.rstrip("_").replace("_", "-"), rich_help_panel=panel, epilog=EXIT_CODES)(function)  # type: ignore[type-var]
 
 
-_add(app, SEE, status=status.status, jobs=jobs.jobs, job=jobs.job, pauses=queues.pauses, doctor=setup.doctor)
+_add(
+    app,
+    SEE,
+    status=status.status,
+    jobs=jobs.jobs,
+    job=jobs.job,
+    pauses=queues.pauses,
+    drift=drift.drift,
+    doctor=setup.doctor,
+)
 
 _actions = typer.Typer(invoke_without_command=True, callback=trail.actions, **PLAIN)
 _add(_actions, None, list_=trail.list_, show=trail.show, resume=trail.resume)
@@ -100,6 +109,10 @@ _add(
     worker=engine.worker,
     supervisor=engine.supervisor,
 )
+
+_quarantine = typer.Typer(help="What was set aside: list, adopt, discard.", no_args_is_help=True, **PLAIN)
+_add(_quarantine, None, list_=drift.list_, adopt=drift.adopt, discard=drift.discard)
+app.add_typer(_quarantine, name="quarantine", rich_help_panel=FIX)
 
 _runbook = typer.Typer(help="Runbooks: list, describe, run.", no_args_is_help=True, **PLAIN)
 _add(_runbook, None, list_=runbook.list_, describe=runbook.describe, run=runbook.run)

@@ -216,7 +216,8 @@ def print_plan(plan: Plan, keys: Keys, *, stderr: bool = False) -> None:
     """What would be done, to how many jobs, which, and what is left out."""
     out = console(stderr=stderr)
     out.print(cell(f"Plan: {_headline(plan, keys)}", limit=1_000, style="bold"))
-    for title, group in (("Queue", plan.by_queue), ("Error", plan.by_error), ("Age", plan.by_age)):
+    kind = "Kind" if plan.kind is ActionKind.REPAIR else "Error"
+    for title, group in (("Queue", plan.by_queue), (kind, plan.by_error), ("Age", plan.by_age)):
         _print_group(out, title, group)
     _print_group(out, "Left out", plan.excluded)
     if plan.sample:
@@ -242,6 +243,11 @@ def _headline(plan: Plan, keys: Keys) -> str:
         # The effect says when a pause ends.
         options = ", ".join(f"{k} {v}" for k, v in plan.options.items() if v is not None and k != "until")
         return " ".join(part for part in (plan.kind.value, keys.display(plan.target), options) if part)
+    if plan.kind is ActionKind.REPAIR:
+        return f"repair {plan.count:,} findings, {plan.target}"
+    if plan.kind is ActionKind.ADOPT:
+        verb = "discard" if plan.options.get("discard") else "adopt"
+        return f"{verb} {plan.count:,} quarantined elements of {keys.display(plan.target)}"
     if plan.kind is ActionKind.UNDO:
         return f"undo {plan.options.get('of', 'action')} {plan.target}"
     what = f"{plan.kind.value} {plan.count:,} {'job' if plan.count == 1 else 'jobs'}"

@@ -87,7 +87,8 @@ def show(
                 ("Last change", f"{moment(record.updated_at)} UTC"),
                 ("Finished", f"{moment(record.finished_at)} UTC" if record.finished_at else "–"),
             ]  # fmt: skip
-            rows += [(f"Option {k}", str(plain(v))) for k, v in record.options.items()]
+            # A payload is long, and may hold what is shown only on request: `queuemon job ID`.
+            rows += [(f"Option {k}", str(plain(v))) for k, v in record.options.items() if k != "payload"]
             if record.undo_of:
                 rows.append(("Took back", record.undo_of))
             rows.append(("Undo", undo_of(record)))

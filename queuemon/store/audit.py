@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, Text, func, insert, literal, literal_column, null, select, update
+from sqlalchemy import Connection, Text, and_, func, insert, literal, literal_column, null, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.engine import RowMapping
 from sqlalchemy.sql.elements import ColumnElement
@@ -22,6 +22,9 @@ from queuemon.store.chunks import array_of, array_text
 
 #: State of an action that has not ended; every other one is final.
 RUNNING = "running"
+
+#: A running action that nobody has moved on for so long counts as interrupted; a waiting one notes that it is alive.
+INTERRUPTED_SECONDS = 30.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -159,25 +162,32 @@ def note(
 
 
 def ending(connection: Connection, t: Tables, action_id: UUID) -> Mapping[str, Any]:
-    """What was noted when an action ended; empty when it has not."""
+    """What was noted when an action ended, the last time; empty when it has not."""
     e = t.action_events
     detail = connection.execute(
-        select(e.c.detail).where(e.c.action_id == action_id, e.c.event == "finished").order_by(e.c.id).limit(1)
+        select(e.c.detail).where(e.c.action_id == action_id, e.c.event == "finished").order_by(e.c.id.desc()).limit(1)
     ).scalar_one_or_none()
     return detail or {}
 
 
 def recent(connection: Connection, t: Tables, limit: int) -> tuple[ActionRecord, ...]:
     """Actions, newest first; without the ids of selections."""
-    listed = [c for c in t.actions.c if c.key != "ids"]
+    listed = [*(c for c in t.actions.c if c.key != "ids"), _silent(t)]
     rows = connection.execute(select(*listed).order_by(t.actions.c.started_at.desc(), t.actions.c.id).limit(limit))
     return tuple(_record(row) for row in rows.mappings())
 
 
 def one(connection: Connection, t: Tables, action_id: UUID) -> ActionRecord | None:
     """An action by its id."""
-    row = connection.execute(select(t.actions).where(t.actions.c.id == action_id)).mappings().first()
+    row = connection.execute(select(t.actions, _silent(t)).where(t.actions.c.id == action_id)).mappings().first()
     return _record(row) if row is not None else None
+
+
+def _silent(t: Tables) -> ColumnElement[bool]:
+    """Whether an action says that it runs, but nobody has moved it on for a while."""
+    a = t.actions.c
+    silent = and_(a.state == RUNNING, a.updated_at < func.now() - timedelta(seconds=INTERRUPTED_SECONDS))
+    return silent.label("interrupted")
 
 
 def pauses(connection: Connection, t: Tables) -> tuple[Pause, ...]:
@@ -215,4 +225,5 @@ def _record(row: RowMapping) -> ActionRecord:
         options=row["options"],
         summary=row["summary"],
         undo_of=row["undo_of"],
+        interrupted=bool(row.get("interrupted")),
     )

@@ -24,6 +24,12 @@ READS: Final = 50
 
 OUTCOMES: Final = ("all", "done", "skipped", "gone")
 
+#: Options that are shown; a payload is none of them: it holds what only its own dialog knows how to mask.
+SHOWN: Final = (
+    "of", "to", "until", "holder", "hard", "priority", "concurrency", "steps", "success", "max_errors", "timeout",
+    "canary", "step", "rate", "queue", "classes", "limit",
+)  # fmt: skip
+
 #: Kinds beside the bulk ones that have an outcome for every job.
 BY_JOB: Final = frozenset({ActionKind.UNDO, ActionKind.CANARY, ActionKind.REPAIR})
 
@@ -170,10 +176,19 @@ def action_values(record: ActionRecord, keys: Keys) -> dict[str, Any]:
         "far": how_far(record),
         "byJob": by_job(record),
         "options": [
-            [clean(k.replace("_", " "), 40), clean(v, 400)] for k, v in record.options.items() if v is not None
+            [clean(k.replace("_", " "), 40), option_text(record.options[k])]
+            for k in SHOWN
+            if record.options.get(k) not in (None, False)
         ],
     }
     return found | fate(record)
+
+
+def option_text(value: object) -> str:
+    """An option's value in words."""
+    if value is True:
+        return "yes"
+    return clean(", ".join(map(str, value)) if isinstance(value, list | tuple) else value, 400)
 
 
 def fate(record: ActionRecord) -> dict[str, Any]:

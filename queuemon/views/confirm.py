@@ -101,7 +101,6 @@ class Confirmation(HasTraits):
         target: str | Sequence[str],
         options: Mapping[str, Any] | None = None,
         *,
-        diff: Sequence[tuple[str, str]] = (),
         form: bool = False,
     ) -> None:
         """Read what the action would do and show it; nothing is changed.
@@ -112,18 +111,30 @@ class Confirmation(HasTraits):
 
         def read() -> tuple[Offer, dict[str, Any]]:
             found = self._workbench.plan(chosen, target, **given)
-            return self._of_plan(found), plan_values(found, self._keys) | {"diff": [list(line) for line in diff]}
+            return self._of_plan(found), plan_values(found, self._keys)
 
         if self._open(verb(chosen)):
             self._asked = (chosen, target, given)
             self._read(read, form=form)
+
+    def propose_edit(self, job_id: str, made: Callable[[], tuple[str, Sequence[tuple[str, str]]]]) -> None:
+        """The same for a payload that was edited in a form: `made` gives it as JSON, with the lines that differ."""
+
+        def read() -> tuple[Offer, dict[str, Any]]:
+            payload, diff = made()
+            found = self._workbench.plan(ActionKind.EDIT, job_id, payload=payload)
+            return self._of_plan(found), plan_values(found, self._keys) | {"diff": [list(line) for line in diff]}
+
+        if self._open(verb(ActionKind.EDIT)):
+            self._asked = None
+            self._read(read, form=True)
 
     def adjust(self, options: Mapping[str, Any]) -> None:
         """The same question with other options: the dialog stays, with the new plan in it."""
         if self._asked is None:
             return
         kind, target, given = self._asked
-        wanted = {name: value for name, value in {**given, **options}.items() if value not in {None, "", False}}
+        wanted = {name: value for name, value in {**given, **options}.items() if value not in (None, "", False)}
 
         def read() -> tuple[Offer, dict[str, Any]]:
             found = self._workbench.plan(kind, target, **wanted)

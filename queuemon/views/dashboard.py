@@ -21,6 +21,8 @@ from queuemon.model import ActionResult, Trend
 from queuemon.render import charts, html
 from queuemon.views.audit import Audit
 from queuemon.views.confirm import Confirmation
+from queuemon.views.drift import Drift
+from queuemon.views.editor import Editor
 from queuemon.views.inspector import Inspector, compose
 from queuemon.views.poller import Poller
 from queuemon.views.runs import Runs
@@ -30,7 +32,7 @@ from queuemon.workbench import Workbench
 TEMPLATES: Final = Path(__file__).parent / "templates"
 
 #: The parts of the page, each a template of its own.
-PARTS: Final = ("strip", "queues", "details", "job", "form", "confirm", "activity", "action")
+PARTS: Final = ("strip", "queues", "details", "job", "form", "confirm", "activity", "action", "drift", "menu")
 
 #: Operator actions listed.
 ACTIVITY: Final = 20
@@ -53,9 +55,13 @@ class Dashboard(VuetifyTemplate):
     page = Dict().tag(sync=True)
     job = Dict().tag(sync=True)
     plan = Dict().tag(sync=True)
+    draft = Dict().tag(sync=True)
     running = Dict().tag(sync=True)
     action = Dict().tag(sync=True)
     outcomes = Dict().tag(sync=True)
+    watch = Dict().tag(sync=True)
+    report = Dict().tag(sync=True)
+    looking = Dict().tag(sync=True)
     #: The charts of the open queue; made when a queue is first opened (plotly's code is 5 MB).
     figure = AnyTrait(None, allow_none=True).tag(sync=True, **widget_serialization)
     #: True once the poller has ended: the page says so.
@@ -68,6 +74,8 @@ class Dashboard(VuetifyTemplate):
         self.runs = Runs()
         self.confirmation = Confirmation(workbench, self.runs)
         self.audit = Audit(workbench)
+        self.editor = Editor(workbench)
+        self.drift = Drift(workbench)
         parts = {f"qm-{name}": (TEMPLATES / f"{name}.vue").read_text("utf-8") for name in PARTS}
         super().__init__(components=parts)
         for state, names in (
@@ -76,6 +84,8 @@ class Dashboard(VuetifyTemplate):
             (self.confirmation, ["plan"]),
             (self.runs, ["running"]),
             (self.audit, ["action", "outcomes"]),
+            (self.editor, ["draft"]),
+            (self.drift, ["watch", "report", "looking"]),
         ):
             for name in names:
                 setattr(self, name, getattr(state, name))
@@ -111,17 +121,25 @@ class Dashboard(VuetifyTemplate):
         setattr(self, change["name"], change["new"])
 
     def _draw(self, change: Mapping[str, Any]) -> None:
+        """New values into the charts of the open queue; another queue gets charts of its own.
+
+        plotly fails on values that come while a drawing is taken off the page or not yet on it.
+        """
         trend: Trend | None = change["new"]
         with self._drawing:
-            if self.figure is None:
-                if trend is not None:
-                    self.figure = charts.trend_figure(trend, live=True)
+            if trend is None:
+                old, self.figure = self.figure, None
+                if old is not None:
+                    old.close()
+            elif self.figure is None:
+                self.figure = charts.trend_figure(trend, live=True)
             else:
                 charts.update_trend(self.figure, trend)
 
     def _poll(self) -> None:
         guarded(self.board, "refresh", self._read_board)
         self._first.set()
+        guarded(self.board, "looking for drift", self.drift.tick)
         if self.inspector.details or self.inspector.job:
             guarded(self.board, "refresh", self._quietly(self.inspector.refresh))
         if self.audit.action:
@@ -134,6 +152,8 @@ class Dashboard(VuetifyTemplate):
 
     def _read_activity(self) -> None:
         self.board.accept_activity(self.workbench.actions(limit=ACTIVITY))
+        if self.board.paused:
+            self.board.accept_pauses(self.workbench.pauses())
         self.board.set_read_only(self.workbench.read_only_reason)
 
     def _quietly(self, work: Callable[[], None]) -> Callable[[], None]:
@@ -219,18 +239,25 @@ class Dashboard(VuetifyTemplate):
 
         def work() -> None:
             options = data.get("options")
-            self.confirmation.propose(
-                as_text(data, "kind"),
-                self._target(data),
-                options if isinstance(options, dict) else {},
-                form=bool(data.get("form")),
-            )
+            given = options if isinstance(options, dict) else {}
+            if data.get("kind") == "edit":
+                self.editor.propose(self.confirmation, as_text(data, "target"), as_text(given, "payload"))
+            else:
+                self.confirmation.propose(as_text(data, "kind"), self._target(data), given, form=bool(data.get("form")))
 
         self._in_thread("planning", work)
 
     def vue_adjust(self, data: Mapping[str, Any]) -> None:
         """Other options for the plan on screen."""
         self._in_thread("planning", lambda: self.confirmation.adjust(data))
+
+    def vue_edit(self, data: object) -> None:
+        """Edit a job's payload: it is read first."""
+        self._in_thread("reading a payload", lambda: self.editor.open(str(data)))
+
+    def vue_close_edit(self, data: object) -> None:
+        """Edit no payload."""
+        self.editor.close()
 
     def vue_undo(self, data: object) -> None:
         """Undo an action: its plan first."""
@@ -280,6 +307,14 @@ class Dashboard(VuetifyTemplate):
     def vue_turn_outcomes(self, data: object) -> None:
         """The next or the previous outcomes."""
         self._in_thread("reading outcomes", lambda: self.audit.turn(bool(data)))
+
+    def vue_look_closely(self, data: object) -> None:
+        """Compare the stores; true compares payloads too."""
+        self._in_thread("looking for drift", lambda: self.drift.look(deep=bool(data)))
+
+    def vue_stop_looking(self, data: object) -> None:
+        """End the comparison that runs."""
+        self.drift.stop()
 
     def _target(self, data: Mapping[str, Any]) -> str | Sequence[str]:
         """What an event is about: the filter on screen, a queue with a status, a queue's name, or selected ids."""

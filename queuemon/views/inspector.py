@@ -23,7 +23,7 @@ from queuemon.views.state import Board
 from queuemon.workbench import Workbench
 
 #: The status tabs, in order; "all" has no condition.
-TABS: Final = ("all", "waiting", "scheduled", "active", "completed", "failed", "expired")
+TABS: Final = ("all", "waiting", "scheduled", "active", "stuck", "completed", "failed", "expired")
 
 #: Hours of the charts that can be chosen.
 SPANS: Final = (1, 6, 24, 168)
@@ -163,7 +163,7 @@ class Inspector(HasTraits):
 
     def _fetch(self, cursor: str | None, number: int) -> dict[str, Any]:
         found = self._workbench.jobs(self.filter(), limit=PAGE, after=cursor)
-        return page_values(found, number)
+        return page_values(found, number, self._workbench.settings.lease_seconds)
 
     def _matching(self) -> dict[str, Any]:
         found = self._workbench.count(self.filter())
@@ -194,7 +194,7 @@ class Inspector(HasTraits):
             self.job = {"id": job_id, "loading": True}
         started = time.monotonic()
         try:
-            values = job_values(self._workbench.job(job_id), self._keys)
+            values = job_values(self._workbench.job(job_id), self._keys, self._workbench.settings.lease_seconds)
         except UnknownJob as error:
             values = self.job | {"gone": clean(str(error), 600), "loading": False}
         except QueuemonError as error:
@@ -233,4 +233,4 @@ def tab_counts(q: QueueStats | None) -> dict[str, int]:
         "failed": q.failed,
         "expired": q.expired,
     }
-    return {"all": sum(counts.values())} | counts
+    return {"all": sum(counts.values())} | counts | {"stuck": q.stuck}

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+from datetime import datetime, timedelta
 from typing import Any, Final
 
-from queuemon.contract import DELETABLE, RETRYABLE, JobStatus, Keys
+from queuemon.contract import DELETABLE, LEASE_SECONDS, RETRYABLE, JobStatus, Keys
 from queuemon.model import Attempt, Job, JobDetail, JobPage
 from queuemon.render.payload import tree
 from queuemon.render.text import TRACE, clean, duration
+
+#: States in which a job can go to another queue.
+MOVABLE: Final = RETRYABLE | {JobStatus.WAITING}
 
 #: Jobs on one page.
 PAGE: Final = 50
 
 
-def page_values(found: JobPage, number: int) -> dict[str, Any]:
+def page_values(found: JobPage, number: int, lease_seconds: float = LEASE_SECONDS) -> dict[str, Any]:
     """A page as the job list takes it."""
     return {
-        "rows": [job_row(job, found) for job in found.jobs],
+        "rows": [job_row(job, found.clock, lease_seconds) for job in found.jobs],
         "after": found.after,
         "number": number,
         "first": (number - 1) * PAGE + 1,
@@ -28,17 +32,35 @@ def page_values(found: JobPage, number: int) -> dict[str, Any]:
     }
 
 
-def job_row(job: Job, found: JobPage) -> dict[str, Any]:
+def job_row(job: Job, clock: datetime, lease_seconds: float) -> dict[str, Any]:
     """One line of the job list."""
-    return {
+    row: dict[str, Any] = {
         "id": str(job.id),
-        "state": job.state_at(found.clock),
+        "state": state_of(job, clock, lease_seconds),
         "attempts": f"{job.attempts}/{job.max_attempts}",
         "created": job.created_at.timestamp(),
         "took": took(job),
         "error": job_row_error(job),
         "preview": clean(job.preview, 240),
     }
+    if job.status is JobStatus.ACTIVE:
+        row |= {"worker": clean(job.worker_id or "", 120), "beat": beat(job)}
+    return row
+
+
+def state_of(job: Job, clock: datetime, lease_seconds: float) -> str:
+    """The word for a job's state: also "scheduled", and "stuck" where its worker has fallen silent."""
+    silent = clock - timedelta(seconds=lease_seconds)
+    last = job.heartbeat_at or job.started_at
+    if job.status is JobStatus.ACTIVE and (last is None or last < silent):
+        return "stuck"
+    return job.state_at(clock)
+
+
+def beat(job: Job) -> float | None:
+    """When the worker of an active job last beat."""
+    last = job.heartbeat_at or job.started_at
+    return last.timestamp() if last else None
 
 
 def job_row_error(job: Job) -> str:
@@ -53,9 +75,10 @@ def took(job: Job) -> str:
     return duration((job.finished_at - job.started_at).total_seconds())
 
 
-def job_values(found: JobDetail, keys: Keys) -> dict[str, Any]:
+def job_values(found: JobDetail, keys: Keys, lease_seconds: float = LEASE_SECONDS) -> dict[str, Any]:
     """A job as its dialog takes it."""
-    job = found.job
+    job, state = found.job, state_of(found.job, found.clock, lease_seconds)
+    stuck = state == "stuck"
     times = {
         "Created": job.created_at,
         "Runs at": job.run_at if job.status is JobStatus.WAITING and job.run_at > found.clock else None,
@@ -68,10 +91,11 @@ def job_values(found: JobDetail, keys: Keys) -> dict[str, Any]:
         "id": str(job.id),
         "queue": job.queue,
         "title": clean(keys.display(job.queue), 200),
-        "state": job.state_at(found.clock),
+        "state": state,
         "attempts": f"{job.attempts} of {job.max_attempts}",
         "gen": job.gen,
         "worker": clean(job.worker_id or "", 120),
+        "silent": beat(job) if stuck else None,
         "took": took(job),
         "times": [[name, at.timestamp()] for name, at in times.items() if at is not None],
         "clock": found.clock.timestamp(),
@@ -83,6 +107,8 @@ def job_values(found: JobDetail, keys: Keys) -> dict[str, Any]:
         "can": {
             "retry": job.status in RETRYABLE,
             "delete": job.status in DELETABLE,
+            "move": job.status in MOVABLE,
+            "rescue": stuck,
             "runNow": job.status is JobStatus.WAITING and job.run_at > found.clock,
         },
         "loading": False,

@@ -22,6 +22,7 @@ from queuemon.model import (
     ActionRecord,
     ActionResult,
     HalfError,
+    Pause,
     PostgresHalf,
     QueueStats,
     RedisHalf,
@@ -40,6 +41,9 @@ MISSED: Final = 2
 
 #: Problems kept on screen; the oldest give way.
 PROBLEMS: Final = 5
+
+#: Holders of a pause that are shown.
+HOLDERS: Final = 8
 
 #: A publication that is due for longer than this means that nobody publishes.
 LATE_PUBLICATION_SECONDS: Final = 10.0
@@ -75,6 +79,7 @@ class Board(HasTraits):
         self._read_only = f"the profile {settings.profile!r} is read-only" if settings.read_only else ""
         self._snapshots = 0
         self._interrupted: list[dict[str, str]] = []
+        self._pauses: tuple[Pause, ...] = ()
         self.strip = self._strip()
 
     # ------------------------------------------------------------------------------------------------- updates in
@@ -100,6 +105,18 @@ class Board(HasTraits):
             self._interrupted = [interrupted_notice(r, self.settings) for r in records if r.interrupted]
             if self.strip["interrupted"] != self._interrupted:
                 self.strip = self._strip()
+
+    def accept_pauses(self, pauses: Sequence[Pause]) -> None:
+        """Take in who keeps which queue paused."""
+        with self._lock:
+            if self._pauses != tuple(pauses):
+                self._pauses = tuple(pauses)
+                self.rows = self._rows()
+
+    @property
+    def paused(self) -> bool:
+        """Whether any queue is paused, as far as is known."""
+        return bool(self._pauses) or any(row.get("paused") for row in self.rows)
 
     def set_interval(self, seconds: float) -> None:
         """Another time between refreshes; one of INTERVALS."""
@@ -135,12 +152,16 @@ class Board(HasTraits):
         self.toast = {"id": next(self._numbers), "text": clean(text, 600), "tone": tone, **more}
 
     def announce_result(self, result: ActionResult) -> None:
-        """Say what an action did; with the way back, where the audit trail says that there is one."""
+        """Say what an action did; with the way back or on, where the audit trail says that there is one."""
         tone = {"done": "good", "refused": "bad"}.get(result.state, "partly")
         late = "" if result.published else " The relay finishes publishing it."
         row: dict[str, Any] = next((r for r in self.activity if r["id"] == str(result.id)), {})
-        way_back = {"undo": row["id"], "undoUntil": row["undoUntil"]} if "undoUntil" in row else {}
-        self.announce(f"{result.summary}{late}", tone, **way_back)
+        ways: dict[str, Any] = {"action": row["id"]} if row else {}
+        if "undoUntil" in row:
+            ways |= {"undo": row["id"], "undoUntil": row["undoUntil"]}
+        if "resumable" in row:
+            ways["resume"] = row["id"]
+        self.announce(f"{result.summary}{late}", tone, **ways)
 
     # ------------------------------------------------------------------------------------------------ derived
 
@@ -154,7 +175,11 @@ class Board(HasTraits):
             return []
         half = self._postgres[0]
         alive = [w for w in half.workers if w.alive]
-        return [queue_row(q, half, alive, self._redis and self._redis[0], self.settings) for q in half.queues]
+        held: dict[str, list[dict[str, Any]]] = {}
+        for pause in self._pauses:
+            held.setdefault(pause.queue, []).append(holder_values(pause))
+        redis = self._redis and self._redis[0]
+        return [queue_row(q, alive, redis, self.settings, held.get(q.name, [])) for q in half.queues]
 
     def _strip(self) -> dict[str, Any]:
         half = self._postgres[0] if self._postgres else None
@@ -182,7 +207,11 @@ class Board(HasTraits):
 
 
 def queue_row(
-    q: QueueStats, half: PostgresHalf, alive: Sequence[WorkerInfo], redis: RedisHalf | None, settings: Settings
+    q: QueueStats,
+    alive: Sequence[WorkerInfo],
+    redis: RedisHalf | None,
+    settings: Settings,
+    held: Sequence[Mapping[str, Any]] = (),
 ) -> dict[str, Any]:
     """One row of the queue table. Times are seconds since 1970 by PostgreSQL's clock."""
     listed = redis.queues.get(q.name) if redis else None
@@ -200,6 +229,8 @@ def queue_row(
     }
     optional: dict[str, Any] = {
         "paused": q.queue.paused,
+        "held": list(held[:HOLDERS]) if q.queue.paused else None,
+        "hard": q.queue.paused and any(h["hard"] for h in held),
         "scheduled": q.scheduled,
         "oldest": q.oldest_waiting_at.timestamp() if q.oldest_waiting_at else None,
         "target": q.queue.target_seconds if q.oldest_waiting_at else None,
@@ -210,6 +241,18 @@ def queue_row(
         "warn": row_warnings(q, alive, settings),
     }
     return row | {key: value for key, value in optional.items() if value}
+
+
+def holder_values(pause: Pause) -> dict[str, Any]:
+    """Someone who keeps a queue paused."""
+    return {
+        "holder": clean(pause.holder, 80),
+        "name": pause.holder,
+        "reason": clean(pause.reason, 200),
+        "since": pause.since.timestamp(),
+        "until": pause.until.timestamp() if pause.until else None,
+        "hard": pause.hard,
+    }
 
 
 def hot_cells(q: QueueStats) -> dict[str, str]:
@@ -234,7 +277,9 @@ def row_warnings(q: QueueStats, alive: Sequence[WorkerInfo], settings: Settings)
             "run `queuemon worker --supervise`, or set scale_command."
         )
     if q.stuck:
-        found.append(f"{q.stuck:,} active without a heartbeat: their workers are gone, the lease gives them back.")
+        found.append(
+            f"{q.stuck:,} active without a heartbeat: their workers are gone. A relay gives them back; or rescue them."
+        )
     return found
 
 

@@ -311,7 +311,7 @@ def test_the_keys_of_a_person_in_the_dashboard_do_not_reach_the_notebook(dashboa
     expect(page.get_by_label("Pause queue:email-sending:low")).to_be_focused()
     page.keyboard.press("Enter")
     expect(confirm.get_by_label("Reason")).to_be_focused()
-    for _ in range(2):
+    for _ in range(3):  # what is advanced, cancel, confirm
         page.keyboard.press("Tab")
     expect(page.locator("[data-qm=confirm-button]")).to_be_focused()
     page.keyboard.press("Enter")
@@ -320,9 +320,16 @@ def test_the_keys_of_a_person_in_the_dashboard_do_not_reach_the_notebook(dashboa
 
 HOSTILE = """
 name = "<img/src=x/onerror=window.pwned=1>{{constructor.constructor(`window.pwned=2`)()}}"
-wb.queue_stats[name] = fake.stats(name, failed=1, waiting=1)
+wb.queue_stats[name] = fake.stats(name, failed=1, waiting=1, stuck=1, paused=True)
 bad = "<script>window.pwned=3</script>$\\\\href{javascript:window.pwned=4}{x}$\\u202e"
 wb.jobs_of[name] = [fake.job(name, error_type=bad, error_message=bad, preview=bad, payload={bad: [bad]}, worker_id=bad)]
+held = dict(since=fake.utc(), until=None, action_id=None, hard=True)
+wb.holders = [fake.Pause(queue=name, holder=bad, reason=bad, **held)]
+wb.signs = [fake.WatchLine(number=13, title=bad, queue=name, count=1, proven=True, since=fake.utc(), detail=bad)]
+wb.drifted = {13: 1}
+done = wb.apply(wb.plan("retry", "queue:warmup:process status:failed"), reason=bad)
+wb._update(done.id, target=name, actor=bad, summary=bad, options={"to": bad, "of": bad})
+wb.became[done.id] = [fake.JobOutcome(job_id=fake.uuid4(), outcome="skipped", why=bad)]
 """
 
 
@@ -336,6 +343,22 @@ def test_hostile_text_stays_text_everywhere(dashboard: Any) -> None:
     expect(page.get_by_role("dialog", name="Job details")).to_contain_text("<script>window.pwned=3</script>")
     page.get_by_role("button", name="Delete Job").click()
     expect(page.locator("[data-qm=confirm]")).to_contain_text("<script>window.pwned=3</script>")
+    expect(page.get_by_label("Reason")).to_be_focused()
+    page.keyboard.press("Escape")
+    expect(page.locator("[data-qm=confirm]")).to_be_hidden()
+    page.keyboard.press("Escape")
+    expect(page.locator("[data-qm=holders]")).to_contain_text("<script>window.pwned=3</script>", timeout=10_000)
+    row.get_by_label(re.compile("^More actions")).click()
+    page.get_by_role("menuitem", name="Move failed").click()
+    expect(page.locator("[data-qm=form]")).to_contain_text("{{constructor.constructor(")
+    expect(page.locator("[data-qm=form] input").first).to_be_focused()
+    page.keyboard.press("Escape")
+    page.get_by_role("button", name="Drift", exact=True).click()
+    expect(page.locator("[data-sign]")).to_contain_text("<script>window.pwned=3</script>")
+    page.get_by_role("button", name="Look closely", exact=True).click()
+    expect(page.locator("[data-drift]")).to_be_visible()
+    page.locator("[data-action=retry] .qm-link").click()
+    expect(page.locator("[data-outcome]")).to_contain_text("<script>window.pwned=3</script>")
     page.wait_for_timeout(300)
     assert page.evaluate("window.pwned") is None
     assert page.locator("[data-qm=dashboard] img, .v-overlay-container img, [data-qm=dashboard] script").count() == 0

@@ -339,6 +339,150 @@ def test_run_now_makes_scheduled_jobs_due(queuemon: Run, jobs: Jobs, urls: Stack
     assert json.loads(queuemon("status", "--json")[1])["queues"][0]["scheduled"] == 0
 
 
+# ------------------------------------------------------------------------------------------------ more of the fixing
+
+
+def queue_of(urls: StackUrls, job: UUID) -> str:
+    """The queue a job stands in."""
+    with psycopg.connect(urls.database_url) as connection:
+        row = connection.execute("SELECT queue FROM jobs WHERE id = %s", (job,)).fetchone()
+    assert row is not None
+    return str(row[0])
+
+
+def get_stuck(urls: StackUrls, *ids: UUID) -> None:
+    """Let a worker take jobs and fall silent."""
+    with psycopg.connect(urls.database_url) as connection:
+        connection.execute(
+            "UPDATE jobs SET status = 'active', attempts = 1, worker_id = 'gone-1', finished_at = NULL,"
+            " error_type = NULL, error_message = NULL, started_at = now() - interval '1 hour',"
+            " heartbeat_at = now() - interval '1 hour' WHERE id = ANY(%s)",
+            (list(ids),),
+        )
+
+
+def test_jobs_are_moved_to_another_queue(queuemon: Run, jobs: Jobs, urls: StackUrls) -> None:
+    first, second = jobs(1), jobs(1, status="waiting")
+    code, out, _ = queuemon("move", f"queue:{ANALYTICS}", "--to", f"queue:{MAIL}")
+    assert (code, "Plan: move 2 jobs" in out, f"to queue:{MAIL}" in out) == (0, True, True)
+    assert queue_of(urls, first[0]) == ANALYTICS
+    code, out, _ = queuemon("move", f"queue:{ANALYTICS}", "--to", MAIL, "--yes", "--reason", "the right queue")
+    assert (code, "Moved 2" in out) == (0, True)
+    assert {queue_of(urls, job) for job in first + second} == {MAIL}
+    assert queuemon("move", str(first[0]), "--to", "nowhere", "--yes")[0] == 2
+    assert queuemon("move", str(first[0]))[0] == 2, "where it goes has to be said"
+
+
+def test_purge_deletes_what_waits_and_nothing_else(queuemon: Run, jobs: Jobs, urls: StackUrls) -> None:
+    jobs(3, MAIL, "waiting")
+    jobs(1, MAIL)
+    jobs(1, LOW, "waiting")
+    code, out, _ = queuemon("purge", MAIL, "--yes", "--reason", "sent twice")
+    assert (code, "Purged 3" in out) == (0, True)
+    assert statuses(urls) == {"failed": 1, "waiting": 1}
+    assert queuemon("purge", MAIL, "--yes")[0] == 4
+
+
+def test_stuck_jobs_are_rescued_or_deleted_and_others_left_alone(queuemon: Run, jobs: Jobs, urls: StackUrls) -> None:
+    first, second = jobs(1, MAIL), jobs(1, LOW)
+    get_stuck(urls, *first, *second)
+    code, out, _ = queuemon("rescue")
+    assert (code, "Plan: rescue 2 jobs" in out, "may run twice" in out) == (0, True, True)
+    code, out, _ = queuemon("rescue", f"queue:{MAIL}", "--yes", "--reason", "the machine is gone")
+    assert (code, "Rescued 1" in out) == (0, True)
+    assert statuses(urls) == {"waiting": 1, "active": 1}
+    assert queuemon("delete-stuck", str(second[0]), "--yes")[0] == 0
+    assert statuses(urls) == {"waiting": 1}
+    assert queuemon("rescue", "--yes")[0] == 4
+
+
+def test_a_canary_ends_with_3_when_its_jobs_do_not_come_back(queuemon: Run, jobs: Jobs, urls: StackUrls) -> None:
+    jobs(4)
+    code, out, _ = queuemon("canary", "status:failed", "--steps", "1,5")
+    assert (code, "Plan: canary 4 jobs" in out) == (0, True)
+    words = ("canary", "status:failed", "--steps", "1,5", "--timeout", "300ms", "--yes", "--json", "--reason", "fixed?")
+    code, out, _ = queuemon(*words)
+    result = json.loads(out)["result"]
+    assert (code, result["state"], result["done"], result["running"]) == (3, "stopped", 1, 1)
+    assert "still running after" in result["why"]
+    assert statuses(urls) == {"failed": 3, "waiting": 1}
+    for wrong in (("--steps", "1,x"), ("--success", "lots"), ("--timeout", "soon"), ("--max-errors", "0")):
+        assert queuemon("canary", "status:failed", *wrong)[0] == 2, wrong
+
+
+def test_an_action_is_shown_with_what_became_of_each_job(queuemon: Run, jobs: Jobs) -> None:
+    ids = {str(i) for i in jobs(3)}
+    assert queuemon("actions", "show", "last")[0] == 2, "there is none yet"
+    assert queuemon("retry", "status:failed", "--yes", "--reason", "fixed")[0] == 0
+    code, out, _ = queuemon("actions", "show", "last", "--ids")
+    assert code == 0
+    facts, _, listed = out.partition("\n\n")
+    assert "fixed" in facts
+    assert {row[0] for row in csv.reader(io.StringIO(listed.strip()))} == ids
+    code, out, _ = queuemon("actions", "show", "last", "--ids", "--json")
+    documents = [json.loads(line) for line in out.splitlines()]
+    assert documents[0]["action"]["done"] == 3
+    assert {d["job_id"] for d in documents[1:]} == ids
+    assert {d["outcome"] for d in documents[1:]} == {"done"}
+    assert queuemon("actions", "show", str(uuid4()))[0] == 2
+
+
+def test_the_outcome_of_every_job_is_written_while_it_runs(queuemon: Run, jobs: Jobs, tmp_path: Path) -> None:
+    (failed,), (done,) = jobs(1), jobs(1, status="completed")
+    wanted = {str(failed): "done", str(done): "skipped"}
+    assert queuemon("retry", *wanted, "--yes", "--results", "out.csv")[0] == 3
+    rows = list(csv.DictReader(io.StringIO((tmp_path / "out.csv").read_text())))
+    assert {row["job_id"]: row["outcome"] for row in rows} == wanted
+    other, stranger = str(jobs(1)[0]), str(uuid4())
+    code, out, err = queuemon("delete", other, stranger, "--yes", "--results", "-")
+    assert code == 3
+    assert {row["job_id"]: row["outcome"] for row in csv.DictReader(io.StringIO(out))} == {
+        other: "done",
+        stranger: "gone",
+    }
+    assert "Deleted 1 of 2" in err, "what is said goes to stderr"
+    assert queuemon("retry", str(jobs(1)[0]), "--yes", "--results", "no/such/folder.csv")[0] == 2
+
+
+def test_a_rate_is_more_than_nothing(queuemon: Run, jobs: Jobs, urls: StackUrls) -> None:
+    jobs(4)
+    assert queuemon("retry", "status:failed", "--yes", "--rate", "0")[0] == 2
+    assert statuses(urls) == {"failed": 4}
+    assert queuemon("retry", "status:failed", "--yes", "--rate", "1000")[0] == 0
+    assert statuses(urls) == {"waiting": 4}
+
+
+def test_holders_of_a_pause_are_listed_and_let_go_one_by_one(queuemon: Run, urls: StackUrls) -> None:
+    assert queuemon("pauses")[:2] == (4, "No queue is paused.\n")
+    assert queuemon("pause", MAIL, "--holder", "billing", "--reason", "month end", "--yes")[0] == 0
+    assert queuemon("pause", MAIL, "--holder", "oncall", "--until", "2h", "--yes")[0] == 0
+    code, out, _ = queuemon("pauses")
+    assert code == 0
+    assert "billing" in out
+    assert "month end" in out
+    held = json.loads(queuemon("pauses", "--json")[1])["pauses"]
+    assert {p["holder"]: p["until"] is None for p in held} == {"billing": True, "oncall": False}
+    assert queuemon("resume", MAIL, "--holder", "billing", "--yes")[0] == 0
+    assert [p["holder"] for p in json.loads(queuemon("pauses", "--json")[1])["pauses"]] == ["oncall"]
+    assert queuemon("resume", MAIL, "--yes")[0] == 0
+    assert queuemon("pauses")[0] == 4
+
+
+def test_a_payload_is_replaced_from_a_file_or_the_command_line(
+    queuemon: Run, jobs: Jobs, urls: StackUrls, tmp_path: Path
+) -> None:
+    (job,) = jobs(1, payload={"month": "2026-13"})
+    (tmp_path / "new.json").write_text('{"month": "2026-12", "big": 12345678901234567890}')
+    code, out, _ = queuemon("edit", str(job), "--payload", "new.json")
+    assert (code, "Add --yes" in out) == (0, True)
+    assert queuemon("edit", str(job), "--payload", "new.json", "--yes", "--reason", "no month 13")[0] == 0
+    shown = json.loads(queuemon("job", str(job), "--json")[1])["job"]
+    assert (shown["status"], shown["payload"]) == ("waiting", {"month": "2026-12", "big": 12345678901234567890})
+    assert queuemon("edit", str(job), "--payload", '{"a": 1}', "--yes")[0] == 4, "it waits already"
+    for wrong in ("{", "no-such-file.json"):
+        assert queuemon("edit", str(jobs(1)[0]), "--payload", wrong, "--yes")[0] == 2
+
+
 # ----------------------------------------------------------------------------------------------------- real terminal
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -13,9 +13,11 @@ from uuid import UUID, uuid4
 
 from queuemon.config import Settings
 from queuemon.contract import JobStatus, Priority
-from queuemon.errors import FilterError, StoreUnavailable, UnknownJob
+from queuemon.drift.model import CLASSES, ClassReport, DriftProgress, DriftReport, DriftWatch, Finding, WatchLine
+from queuemon.errors import FilterError, InvalidValue, StoreUnavailable, UnknownAction, UnknownJob
 from queuemon.model import (
     ActionKind,
+    ActionProgress,
     ActionRecord,
     ActionResult,
     Attempt,
@@ -24,7 +26,9 @@ from queuemon.model import (
     HalfError,
     Job,
     JobDetail,
+    JobOutcome,
     JobPage,
+    Pause,
     Plan,
     PostgresHalf,
     Queue,
@@ -182,6 +186,31 @@ def detail(found: Job) -> JobDetail:
     return JobDetail(job=found, attempts=(enqueued, *tries), redis=RedisPlace(where="nowhere"), clock=utc())
 
 
+def drift_report(counts: dict[int, int], *, deep: bool = False, complete: bool = True) -> DriftReport:
+    """A comparison that found so many of each class."""
+    classes = tuple(
+        ClassReport(
+            number=c.number,
+            title=c.title,
+            unit=c.unit,
+            count=(n := counts.get(c.number, 0)),
+            jobs=n,
+            by_queue=(Breakdown(label="email-sending", count=n),) if n else (),
+            sample=(Finding(number=c.number, queue="email-sending", job_id=uuid4(), row="waiting"),) if n else (),
+            repair=c.repair,
+            harmless=c.claim_drops,
+            looked=deep or c.number != 11,
+            in_motion=0,
+        )
+        for c in CLASSES.values()
+    )
+    numbers = {"seconds": 4.2, "postgres_seconds": 1.0, "redis_seconds": 1.0, "waited_seconds": 2.0}
+    return DriftReport(
+        taken_at=utc(), clock=utc(), queues=tuple(FIVE), deep=deep, level="L2", classes=classes, findings=(),
+        rows=5_286, elements=5_286, bytes=900_000, longest_redis_ms=1.0, complete=complete, **numbers,
+    )  # fmt: skip
+
+
 class FakeWorkbench:
     """Answers like a Workbench over made-up values that tests may replace at any time; counts its reads."""
 
@@ -198,6 +227,14 @@ class FakeWorkbench:
         self.redis_error: HalfError | None = None
         self.records: list[ActionRecord] = []
         self.applied: list[tuple[Plan, str]] = []
+        #: Jobs of a plan, and what became of the jobs of an action.
+        self.planned: dict[UUID, list[UUID]] = {}
+        self.became: dict[UUID, list[JobOutcome]] = {}
+        self.holders: list[Pause] = []
+        self.drifted: dict[int, int] = {}
+        self.signs: list[WatchLine] = []
+        #: Where set, each chunk of ten jobs waits for a permit.
+        self.pace: threading.Semaphore | None = None
         self.snapshots = 0
         self.delay = 0.0
         self.jitter = True
@@ -228,7 +265,7 @@ class FakeWorkbench:
             if field == "queue":
                 found = [j for j in found if j.queue == value]
             elif field == "status":
-                found = [j for j in found if j.status == value]
+                found = [j for j in found if j.status == ("active" if value == "stuck" else value)]
             elif field == "error":
                 found = [j for j in found if value in (j.error_message or "")]
         return found
@@ -281,33 +318,45 @@ class FakeWorkbench:
         """What would change."""
         action = ActionKind(kind)
         ids = tuple(UUID(i) for i in target) if isinstance(target, list) else None
-        found: list[Job] = []
-        if action.bulk:
-            by_id = {str(j.id): j for j in self.all_jobs()}
-            if ids is not None:
-                found = [by_id[i] for i in target if i in by_id]
-            elif target in by_id:
-                found = [by_id[target]]
-            elif "oops" in target:
-                raise FilterError("there is no field 'oops'", expected="one of queue, status, error", position=0)
-            else:
-                found = self._matching(target if target.startswith("queue:") else f"queue:{target} status:failed")
+        found = self._taken(action, target) if action.bulk or action is ActionKind.CANARY else []
+        if action is ActionKind.UNDO:
+            record = self.records[0] if target == "last" else self.action(target)
+            target, options = str(record.id), {"of": f"{record.kind.value} {record.target}"}
+            by_id = {j.id: j for j in self.all_jobs()}
+            found = [by_id.get(i) or job(id=i) for i in self.planned.get(record.id, [])]
+        if action is ActionKind.EDIT and "nonsense" in options["payload"]:
+            raise InvalidValue("this payload makes no sense", expected="another one")
         errors = {j.error_message for j in found if j.error_message}
-        return Plan(
+        made = Plan(
             id=uuid4(),
             kind=action,
             target=target if isinstance(target, str) else "",
             ids=ids,
             cutoff=utc(),
-            count=len(found) if action.bulk else 1,
+            count=len(found) if found or action.bulk else 1,
             by_queue=(Breakdown(label="queue:analytics:daily-aggregate", count=len(found)),),
             by_error=tuple(Breakdown(label=e, count=sum(j.error_message == e for j in found)) for e in sorted(errors)),
             by_age=(Breakdown(label="under 1 h", count=len(found)),),
             sample=tuple(found[:5]),
             excluded=(Breakdown(label="is running now", count=1),) if len(found) > 1 else (),
             effect=f"adds {len(found)} to the waiting" if action is ActionKind.RETRY else "",
+            warnings=("a hard pause cannot stop what a worker has taken already",) if options.get("hard") else (),
             options=options,
         )
+        self.planned[made.id] = [j.id for j in found]
+        return made
+
+    def _taken(self, action: ActionKind, target: Any) -> list[Job]:
+        by_id = {str(j.id): j for j in self.all_jobs()}
+        if isinstance(target, list):
+            return [by_id[i] for i in target if i in by_id]
+        if target in by_id:
+            return [by_id[target]]
+        if "oops" in target:
+            raise FilterError("there is no field 'oops'", expected="one of queue, status, error", position=0)
+        word = {ActionKind.PURGE: "waiting", ActionKind.RESCUE: "active", ActionKind.DELETE_STUCK: "active"}
+        where = target if target.startswith("queue:") else f"queue:{target} status:{word.get(action, 'failed')}"
+        return self._matching(where)
 
     def apply(
         self,
@@ -316,65 +365,156 @@ class FakeWorkbench:
         reason: str = "",
         progress: Callable[[Any], None] | None = None,
         stop: threading.Event | None = None,
+        rate: float | None = None,
+        outcomes: Callable[[Sequence[JobOutcome]], None] | None = None,
     ) -> ActionResult:
         """Do it to the made-up values."""
         self.applied.append((plan, reason))
-        now = utc()
+        self.rate = rate
+        self.records.insert(0, self._record(plan, reason))
+        self.became[plan.id] = []
         if plan.kind in {ActionKind.PAUSE, ActionKind.RESUME, ActionKind.SCALE, ActionKind.PRIORITISE}:
-            q = self.queue_stats[plan.target]
-            changes: dict[str, Any] = {
-                ActionKind.PAUSE: {"paused": True, "paused_at": now},
-                ActionKind.RESUME: {"paused": False, "paused_at": None},
-                ActionKind.SCALE: {"concurrency": plan.options.get("concurrency")},
-                ActionKind.PRIORITISE: {"priority": Priority(plan.options.get("priority", "normal"))},
-            }[plan.kind]
-            self.queue_stats[plan.target] = replace(q, queue=replace(q.queue, **changes))
-            summary = f"{plan.kind.value.capitalize()}d queue:{plan.target}."
-        else:
-            touched = {j.id for j in plan.sample} | {
-                j.id for j in self.all_jobs() if plan.ids is None and j.error_message
-            }
+            self._change_queue(plan)
+            return self._ended(plan.id, f"{plan.kind.value.capitalize()}d queue:{plan.target}.")
+        return self._go_on(plan.id, progress, stop)
+
+    def resume_action(
+        self,
+        action_id: UUID,
+        *,
+        progress: Callable[[Any], None] | None = None,
+        stop: threading.Event | None = None,
+        rate: float | None = None,
+        outcomes: Callable[[Sequence[JobOutcome]], None] | None = None,
+    ) -> ActionResult:
+        """Go on with what was stopped."""
+        self.rate = rate
+        return self._go_on(action_id, progress, stop)
+
+    def _change_queue(self, plan: Plan) -> None:
+        now, q = utc(), self.queue_stats[plan.target]
+        changes: dict[str, Any] = {
+            ActionKind.PAUSE: {"paused": True, "paused_at": now},
+            ActionKind.RESUME: {"paused": False, "paused_at": None},
+            ActionKind.SCALE: {"concurrency": plan.options.get("concurrency")},
+            ActionKind.PRIORITISE: {"priority": Priority(plan.options.get("priority", "normal"))},
+        }[plan.kind]
+        self.queue_stats[plan.target] = replace(q, queue=replace(q.queue, **changes))
+        self.holders = [h for h in self.holders if h.queue != plan.target or plan.kind is ActionKind.PAUSE]
+        if plan.kind is ActionKind.PAUSE:
+            hard, holder = bool(plan.options.get("hard")), plan.options.get("holder", "alex")
+            held = {"since": now, "until": None, "action_id": plan.id, "hard": hard, "reason": ""}
+            self.holders.append(Pause(queue=plan.target, holder=holder, **held))
+
+    def _go_on(
+        self, action_id: UUID, progress: Callable[[Any], None] | None, stop: threading.Event | None
+    ) -> ActionResult:
+        """Ten jobs at a time, from where it stands."""
+        became, planned = self.became[action_id], self.planned[action_id]
+        kind = self.action(action_id).kind
+        while len(became) < len(planned):
+            if self.pace is not None:
+                self.pace.acquire(timeout=30)
+            if stop is not None and stop.is_set():
+                return self._ended(action_id, f"Stopped on request. {len(became)} of {len(planned)}.", "stopped")
+            chunk = planned[len(became) : len(became) + 10]
             for name, jobs in self.jobs_of.items():
-                if plan.kind is ActionKind.RETRY:
-                    self.jobs_of[name] = [
-                        replace(j, status=JobStatus.WAITING, attempts=0) if j.id in touched else j for j in jobs
-                    ]
-                else:
-                    self.jobs_of[name] = [j for j in jobs if j.id not in touched]
-            summary = f"{plan.kind.value.capitalize()}: {plan.count} of {plan.count}."
-        self.records.insert(
-            0,
-            ActionRecord(
-                id=plan.id,
-                kind=plan.kind,
-                target=plan.target,
-                actor="queuemon_operator / alex",
-                reason=reason,
-                state="done",
-                planned=plan.count,
-                done=plan.count,
-                skipped=0,
-                started_at=now,
-                updated_at=now,
-                finished_at=now,
-                options=plan.options,
-                summary=summary,
-            ),
-        )
-        return ActionResult(
+                again = {ActionKind.RETRY, ActionKind.CANARY, ActionKind.EDIT, ActionKind.RESCUE}
+                self.jobs_of[name] = [
+                    replace(j, status=JobStatus.WAITING, attempts=0) if j.id in chunk else j
+                    for j in jobs
+                    if kind in again or j.id not in chunk
+                ]
+            became += [JobOutcome(job_id=i, outcome="done") for i in chunk]
+            self._update(action_id, done=len(became), updated_at=utc())
+            if progress is not None:
+                values = {"planned": len(planned), "done": len(became), "skipped": 0}
+                progress(ActionProgress(id=action_id, per_second=10.0, eta_seconds=20.0, **values))
+        return self._ended(action_id, f"{kind.value.capitalize()}: {len(became)} of {len(planned)}.")
+
+    def _record(self, plan: Plan, reason: str) -> ActionRecord:
+        now = utc()
+        return ActionRecord(
             id=plan.id,
             kind=plan.kind,
-            state="done",
+            target=plan.target,
+            actor="queuemon_operator/alex",
+            reason=reason,
+            state="running",
             planned=plan.count,
-            done=plan.count,
+            done=0,
+            skipped=0,
+            started_at=now,
+            updated_at=now,
+            finished_at=None,
+            options=plan.options,
+            summary="",
+        )
+
+    def _update(self, action_id: UUID, **changes: Any) -> ActionRecord:
+        self.records = [replace(r, **changes) if r.id == action_id else r for r in self.records]
+        return self.action(action_id)
+
+    def _ended(self, action_id: UUID, summary: str, state: str = "done") -> ActionResult:
+        record = self.action(action_id)
+        until = utc(-7 * 86_400) if record.kind.undoable else None
+        if record.kind is ActionKind.UNDO:
+            self._update(UUID(record.target), undone_by=action_id, undoable_until=None)
+        record = self._update(
+            action_id, state=state, summary=summary, finished_at=utc(), undoable_until=until, interrupted=False
+        )
+        return ActionResult(
+            id=action_id,
+            kind=record.kind,
+            state=state,
+            planned=record.planned,
+            done=record.done or record.planned,
             skipped=(),
             gone=0,
             published=True,
-            started_at=now,
-            finished_at=now,
-            reason=reason,
+            started_at=record.started_at,
+            finished_at=utc(),
+            reason=record.reason,
             summary=summary,
         )
+
+    def action(self, action_id: UUID | str) -> ActionRecord:
+        """One entry of the audit trail."""
+        for record in self.records:
+            if str(record.id) == str(action_id):
+                return record
+        raise UnknownAction(f"there is no action {action_id}", expected="the id of an action")
+
+    def outcomes(self, action_id: UUID, *, after: UUID | None = None, limit: int = 1_000) -> tuple[JobOutcome, ...]:
+        """What became of each job, in the order of the ids."""
+        found = sorted(self.became.get(action_id, []), key=lambda o: o.job_id)
+        return tuple(o for o in found if after is None or o.job_id > after)[:limit]
+
+    def drift(self, *, deep: bool = False, progress: Any = None, stop: Any = None) -> DriftReport:
+        """What `self.drifted` says: number → how many."""
+        for done in range(len(FIVE) + 1):
+            if progress is not None:
+                progress(DriftProgress(phase="first look", queue="email-sending", done=done, total=len(FIVE)))
+            if self.pace is not None:
+                self.pace.acquire(timeout=30)
+            if stop is not None and stop.is_set():
+                break
+        return drift_report(self.drifted, deep=deep, complete=stop is None or not stop.is_set())
+
+    def drift_watch(self) -> FakeWorkbench:
+        """Its tick is this one's."""
+        return self
+
+    def tick(self) -> DriftWatch:
+        """What `self.signs` holds."""
+        return DriftWatch(
+            taken_at=utc(), milliseconds=1.0, average_milliseconds=1.0, ticks=1, lines=tuple(self.signs), coverage=1.0,
+            rounds=1,
+        )  # fmt: skip
+
+    def pauses(self) -> tuple[Pause, ...]:
+        """Who keeps which queue paused."""
+        return tuple(self.holders)
 
     def actions(self, limit: int = 50) -> tuple[ActionRecord, ...]:
         """The audit trail."""

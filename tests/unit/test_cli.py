@@ -149,14 +149,48 @@ def test_every_command_explains_itself_and_the_exit_codes(words: list[str], caps
     assert len(rest.split("\n\n")[0].strip()) > 10
 
 
-CHANGING = {"retry", "delete", "clear-failed", "run-now", "pause", "resume", "prioritise", "scale"}
+BULK = {
+    "retry", "delete", "clear-failed", "run-now", "purge", "move", "rescue", "delete-stuck", "erase",
+}  # fmt: skip
+CHANGING = BULK | {"canary", "edit", "undo", "pause", "resume", "prioritise", "scale"}
+
+
+def options_of(*words: str) -> set[str]:
+    """The options of the command with these words."""
+    return next({o for p in command.params for o in p.opts} for found, command in commands() if found == [*words])
 
 
 def test_every_command_that_changes_jobs_or_queues_asks_for_yes_and_takes_a_reason() -> None:
-    named = {words[-1]: {o for p in command.params for o in p.opts} for words, command in commands()}
-    assert set(named) >= CHANGING
     for name in CHANGING:
-        assert {"--yes", "--reason", "--json"} <= named[name], name
+        assert {"--yes", "--reason", "--json"} <= options_of(name), name
+
+
+def test_every_bulk_command_can_be_held_back_and_names_each_job() -> None:
+    for name in BULK:
+        assert {"--rate", "--results"} <= options_of(name), name
+
+
+def test_going_on_with_an_action_keeps_its_first_reason() -> None:
+    found = options_of("actions", "resume")
+    assert {"--yes", "--json", "--rate", "--results"} <= found
+    assert "--reason" not in found
+
+
+def test_the_help_names_what_an_operator_looks_for(capsys: pytest.CaptureFixture[str]) -> None:
+    for words, told in (
+        (("canary",), ("--steps", "--success", "--max-errors", "--timeout", "queuemon actions resume ID")),
+        (("pause",), ("--hard", "--holder", "--until", "running jobs finish")),
+        (("pauses",), ("Who keeps which queue paused",)),
+        (("undo",), ("last", "left alone and named")),
+        (("erase",), ("cannot be undone",)),
+        (("edit",), ("--payload", "kept for undo")),
+        (("actions", "show"), ("--ids",)),
+        (("rescue",), ("stopped beating",)),
+    ):
+        assert run([*words, "--help"]) == 0
+        shown = " ".join(capsys.readouterr().out.split())
+        for text in told:
+            assert text in shown, (words, text)
 
 
 def test_every_command_that_shows_something_has_json() -> None:

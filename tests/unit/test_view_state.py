@@ -349,7 +349,13 @@ def test_a_job_shows_its_facts_attempts_payload_and_what_may_be_done(
     assert [a["name"] for a in found["history"]] == ["Enqueue", "Attempt 1", "Attempt 2", "Attempt 3"]
     assert "Division by zero in MRR calculation" in found["history"][-1]["message"]
     assert "monthly_recurring_revenue" in found["history"][-1]["trace"]
-    assert found["can"] == {"retry": True, "delete": True, "runNow": False}
+    assert found["can"] == {
+        "retry": True,
+        "delete": True,
+        "runNow": False,
+        "move": True,
+        "rescue": False,
+    }
     assert "canary-4711" not in json.dumps(found)
     json.dumps(found, allow_nan=False)
 

@@ -1,0 +1,69 @@
+"""Going on with an action that was interrupted or stopped, and what an action did to each of its jobs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Final
+from uuid import UUID
+
+from queuemon.actions.canary import Rule, step_id
+from queuemon.actions.entries import Journal
+from queuemon.errors import InvalidValue, UnknownAction
+from queuemon.model import ActionKind, JobOutcome
+from queuemon.store import Store, audit, trail
+from queuemon.store.audit import Entry
+
+#: Outcomes in one answer at most.
+OUTCOMES_LIMIT: Final = 10_000
+
+#: Outcomes told at once while an action runs.
+TOLD: Final = 1_000
+
+Tell = Callable[[Sequence[JobOutcome]], None]
+
+
+def reopened(store: Store, journal: Journal, action_id: UUID) -> Entry:
+    """An action's row, running again where it was stopped; raises UnknownAction."""
+    with store.postgres.begin() as connection:
+        if audit.one(connection, store.tables, action_id) is None:
+            raise UnknownAction(
+                f"there is no action {action_id}", expected="the id of an action", next_step="see `queuemon actions`"
+            )
+        trail.reopen(connection, store.tables, action_id)
+        entry = audit.held(connection, store.tables, action_id)
+        if entry.running:
+            detail = {"done": entry.record.done}
+            audit.note(connection, store.tables, action_id, "resumed", os_user=journal.user, detail=detail)
+    return entry
+
+
+def outcomes(store: Store, action_id: UUID, *, after: UUID | None = None, limit: int = 1_000) -> tuple[JobOutcome, ...]:
+    """What an action did to each job so far, in the order of their ids, after one of them."""
+    if not 1 <= limit <= OUTCOMES_LIMIT:
+        raise InvalidValue(f"limit is {limit}", expected=f"1 to {OUTCOMES_LIMIT:,}")
+    t = store.tables
+    with store.postgres.begin(read_only=True) as connection:
+        record = audit.one(connection, t, action_id)
+        if record is None:
+            raise UnknownAction(f"there is no action {action_id}", expected="the id of an action")
+        steps: list[UUID] = [action_id]
+        if record.kind is ActionKind.CANARY:
+            parts = Rule.of(record.options).parts(range(record.planned))  # type: ignore[arg-type]
+            steps = [step_id(action_id, n) for n in range(len(parts))]
+        return trail.outcomes(connection, t, action_id, steps, after=after, limit=limit)
+
+
+class Teller:
+    """Tells the outcomes of an action while it runs, each once; tells nothing where nobody listens."""
+
+    def __init__(self, store: Store, entry: Entry, tell: Tell | None) -> None:
+        self._store, self._id, self._tell = store, entry.record.id, tell
+        self._told = entry.cursor
+
+    def __call__(self) -> None:
+        """What has come since the last time."""
+        if self._tell is None:
+            return
+        while page := outcomes(self._store, self._id, after=self._told, limit=TOLD):
+            self._told = page[-1].job_id
+            self._tell(page)

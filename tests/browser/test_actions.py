@@ -1,0 +1,227 @@
+"""What an operator does on the page, step by step, with real stores and workers behind it."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterator
+from typing import Any
+from uuid import UUID
+
+import pytest
+from playwright.sync_api import Locator, Page, expect
+
+from queuemon.engine.handlers import JobInHand
+from queuemon.engine.ids import uuid7
+from tests.browser.test_dashboard import notebook
+from tests.support import jupyter
+from tests.support.drift import Planter
+from tests.support.engine import Rig
+from tests.support.jupyter import Server, Watched
+from tests.support.wait import wait_until
+
+MAIL = "queue:mail"
+
+ANSWER = 20_000
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A JupyterLab for all tests of this file."""
+    with jupyter.lab(tmp_path_factory.mktemp("lab"), tmp_path_factory.mktemp("home")) as server:
+        yield server
+
+
+@pytest.fixture
+def page(lab: Server, rig: Rig, open_page: Callable[..., Watched]) -> Iterator[Page]:
+    """The dashboard of the rig's stores, refreshed every second; ten jobs are a chunk."""
+    values = rig.settings.model_dump(include={"profile", "lease_seconds", "heartbeat_seconds", "backoff_seconds"})
+    values |= {"database_url": rig.settings.database_url.get_secret_value(), "chunk_rows": 10}
+    values |= {"redis_url": rig.settings.redis_url.get_secret_value()}
+    setup = (
+        "import queuemon\nfrom queuemon.config import Settings\nfrom queuemon.workbench import Workbench\n"
+        f"wb = Workbench(Settings(**{values!r}))"
+    )
+    watched = open_page()
+    watched.page.set_default_timeout(ANSWER)
+    expect.set_options(timeout=ANSWER)
+    watched.page.goto(lab.lab_url(notebook(lab.root, setup, "queuemon.show(wb)")))
+    jupyter.run_all(watched.page)
+    watched.page.get_by_label("Refresh every").select_option("1", timeout=60_000)
+    yield watched.page
+    lab.forget_kernels()
+    expect.set_options(timeout=5_000)
+    assert watched.outside == []
+    assert watched.errors == []
+
+
+def fail(rig: Rig, number: int, **payload: Any) -> list[UUID]:
+    """Jobs of the queue mail that stand failed, in the order of their ids."""
+    ids = sorted(uuid7() for _ in range(number))
+    rig.sql(
+        "INSERT INTO jobs (id, queue, payload, status, attempts, max_attempts, gen, created_at, finished_at,"
+        " error_type) SELECT id, 'mail', CAST(:payload AS jsonb), 'failed', 1, 1, 3, now() - interval '1 hour',"
+        " now() - interval '1 minute', 'ZeroDivisionError' FROM unnest(CAST(:ids AS uuid[])) AS id",
+        ids=ids,
+        payload=json.dumps(payload),
+    )
+    return ids
+
+
+def failed_jobs(page: Page, number: int) -> None:
+    """Open the failed jobs of the queue mail."""
+    page.get_by_label(f"View details of {MAIL}", exact=True).click()
+    page.locator("[data-tab=failed]").click()
+    expect(page.locator("tr.qm-job")).to_have_count(number)
+
+
+def confirm(page: Page, reason: str, *, typed: str = "") -> Locator:
+    """Give the reason and confirm; returns the dialog."""
+    dialog = page.locator("[data-qm=confirm]")
+    dialog.get_by_label("Reason").fill(reason)
+    if typed:
+        dialog.get_by_label("Typed count").fill(typed)
+    dialog.locator("[data-qm=confirm-button]").click()
+    return dialog
+
+
+def said(page: Page) -> Locator:
+    """The snackbar."""
+    return page.locator(".qm-toast .v-snackbar__content")
+
+
+def test_a_long_action_goes_on_without_its_dialog_is_stopped_and_resumed(page: Page, rig: Rig) -> None:
+    fail(rig, 60)
+    failed_jobs(page, 50)
+    page.get_by_role("button", name="Retry all 60 matching").click()
+    dialog = page.locator("[data-qm=confirm]")
+    dialog.get_by_text("Advanced", exact=True).click()
+    dialog.get_by_label("Jobs per second at most").fill("8")
+    confirm(page, "carefully")
+    expect(dialog.get_by_role("progressbar")).to_be_visible()
+    dialog.get_by_role("button", name="Continue in the background").click()
+    expect(dialog).to_be_hidden()
+    line = page.locator("[data-action=retry]")
+    expect(line.locator(".qm-run-line")).to_contain_text("of 60 at")
+    line.locator(".qm-link").click()
+    details = page.locator("[data-qm=action]")
+    details.get_by_role("button", name="Stop", exact=True).click()
+    expect(details.locator("[data-qm=action-state]")).to_have_text("stopped")
+    done = rig.count("waiting")
+    assert 0 < done < 60
+    expect(said(page)).to_contain_text("Stopped on request")
+    details.get_by_role("button", name="Resume…").click()
+    expect(page.locator("[data-qm=plan-title]")).to_have_text("Resume: retry of 60 jobs?")
+    expect(dialog).to_contain_text(f"{60 - done} are left")
+    dialog.locator("[data-qm=confirm-button]").click()
+    wait_until(lambda: rig.count("waiting") == 60, message="the rest is retried")
+    expect(details.locator("[data-qm=action-state]")).to_have_text("done")
+
+
+def test_a_stuck_job_is_shown_with_its_worker_and_rescued(page: Page, rig: Rig) -> None:
+    (job,) = fail(rig, 1)
+    rig.sql(
+        "UPDATE jobs SET status = 'active', attempts = 1, max_attempts = 3, worker_id = 'box-7', finished_at = NULL,"
+        " error_type = NULL, started_at = now() - interval '9 minutes', heartbeat_at = now() - interval '5 minutes'"
+        " WHERE id = :id",
+        id=job,
+    )
+    expect(page.locator("[data-queue=mail]")).to_contain_text("1 stuck")
+    page.get_by_label(f"View details of {MAIL}", exact=True).click()
+    page.locator("[data-tab=stuck]").click()
+    expect(page.locator("tr.qm-job")).to_contain_text(re.compile(r"box-7, silent for 5 min"))
+    page.locator("tr.qm-job").click()
+    expect(page.locator("[data-qm=stuck]")).to_contain_text("box-7 has been silent for 5 min")
+    page.get_by_role("button", name="Rescue Job").click()
+    expect(page.locator("[data-qm=confirm]")).to_contain_text("may run twice")
+    confirm(page, "box-7 was replaced")
+    expect(page.locator("[data-qm=job-status]")).to_have_text("waiting")
+    assert rig.job(job)["worker_id"] is None
+
+
+def test_a_canary_stops_at_the_failures_that_it_was_told_to(page: Page, rig: Rig) -> None:
+    fail(rig, 12)
+
+    def broken(job: JobInHand) -> None:
+        raise ZeroDivisionError("still")
+
+    page.get_by_label(f"More actions on {MAIL}", exact=True).click()
+    page.get_by_role("menuitem", name="Retry failed as a canary").click()
+    form = page.locator("[data-qm=form]")
+    form.get_by_label("Jobs per step").fill("2, 5")
+    form.get_by_label("Most failed jobs").fill("2")
+    form.get_by_role("button", name="Review").click()
+    dialog = confirm(page, "is it fixed?")
+    expect(dialog.locator("[data-qm=canary]")).to_contain_text(re.compile(r"Running\s*2"))
+    with rig.worker(broken):
+        expect(said(page)).to_contain_text("stopped: 2 failed jobs (the limit is 2)")
+    assert rig.count("failed") == 12
+    expect(page.locator("[data-action=canary]")).to_contain_text("2 of 12 retried")
+
+
+def test_a_pause_has_holders_who_let_go_one_by_one(page: Page, rig: Rig) -> None:
+    rig.producer.enqueue_many("mail", [{"n": n} for n in range(3)])
+    page.get_by_label(f"Pause {MAIL}", exact=True).click()
+    dialog = page.locator("[data-qm=confirm]")
+    dialog.get_by_role("button", name="2 h").click()
+    dialog.get_by_text("Advanced", exact=True).click()
+    dialog.get_by_label("Held by").fill("billing")
+    dialog.get_by_label("Held by").press("Tab")
+    expect(dialog).to_contain_text("until 20")
+    confirm(page, "month end")
+    expect(page.locator("[data-queue=mail]")).to_contain_text("paused")
+    page.get_by_label(f"More actions on {MAIL}", exact=True).click()
+    page.get_by_role("menuitem", name="Hold the pause, too").click()
+    expect(dialog).to_contain_text("billing holds it paused")
+    confirm(page, "me too")
+    page.get_by_label(f"View details of {MAIL}", exact=True).click()
+    holders = page.locator("[data-qm=holders] .qm-holder")
+    expect(holders).to_have_count(2)
+    expect(holders.first).to_contain_text("billing")
+    expect(holders.first).to_contain_text("month end")
+    page.get_by_label("Let go of the pause of billing").click()
+    confirm(page, "done")
+    expect(holders).to_have_count(1)
+    assert page.locator("[data-queue=mail]").get_attribute("data-paused") == "true"
+
+
+def test_drift_is_noticed_and_found_closely(page: Page, rig: Rig) -> None:
+    panel = page.locator(".qm-drift")
+    expect(panel.locator("[data-qm=drift-state]")).to_contain_text("The stores agree")
+    plant = Planter(rig.store, "mail", "reports")
+    lost = plant.rows(3)
+    rig.redis.rpush(plant.key, "no job at all")
+    expect(panel.locator("[data-qm=drift-state]")).to_contain_text("The stores disagree")
+    panel.get_by_role("button", name="Look closely", exact=True).click()
+    expect(panel.locator("[data-drift='1']")).to_contain_text("3 jobs")
+    expect(panel.locator("[data-drift='13']")).to_contain_text("1 element")
+    panel.get_by_label("Show where: lost").click()
+    panel.get_by_label(f"Open job {lost[0]}").click()
+    expect(page.locator("[data-qm=job-id]")).to_have_text(str(lost[0]))
+
+
+def test_a_payload_is_edited_and_the_job_runs_again(page: Page, rig: Rig) -> None:
+    (job,) = fail(rig, 1, month="2026-13", api_token="canary-4711", big=12345678901234567890)
+    failed_jobs(page, 1)
+    page.locator("tr.qm-job").click()
+    page.get_by_label("More actions on this job").click()
+    page.get_by_role("menuitem", name="Edit the payload and retry").click()
+    form = page.locator("[data-qm=form]")
+    box = form.get_by_label("Payload as JSON")
+    expect(box).to_have_value(re.compile("2026-13"))
+    assert "canary-4711" not in box.input_value()
+    draft = box.input_value()
+    box.fill(draft.replace("2026-13", '2026-12"'))
+    expect(form).to_contain_text("Not valid JSON")
+    expect(form.get_by_role("button", name="Review")).to_be_disabled()
+    box.fill(draft.replace("2026-13", "2026-12"))
+    form.get_by_role("button", name="Review").click()
+    difference = page.get_by_role("region", name="Payload before and after")
+    expect(difference.locator(".qm-minus")).to_contain_text("2026-13")
+    expect(difference.locator(".qm-plus")).to_contain_text("2026-12")
+    confirm(page, "there is no month 13")
+    expect(page.locator("[data-qm=job-status]")).to_have_text("waiting")
+    (row,) = rig.sql("SELECT payload, status, attempts FROM jobs WHERE id = :id", id=job)
+    assert row["payload"] == {"month": "2026-12", "api_token": "canary-4711", "big": 12345678901234567890}
+    assert (row["status"], row["attempts"]) == ("waiting", 0)
+    expect(page.locator("[data-qm=dashboard]")).not_to_contain_text("canary-4711")
