@@ -206,4 +206,4 @@ ACTIONS = {
 }
 
 #: Kinds that cannot be planned yet: their scenes wait, and a test fails as soon as they need not.
-PENDING = {ActionKind.UNDO, ActionKind.ERASE, ActionKind.EDIT, ActionKind.REPAIR, ActionKind.ADOPT}
+PENDING = {ActionKind.UNDO, ActionKind.ERASE, ActionKind.REPAIR, ActionKind.ADOPT}
