@@ -25,7 +25,7 @@ class Deed:
     #: Jobs that nobody is to touch and that never end.
     exempt: set[UUID] = field(default_factory=set)
     #: Brings the queues back to work before they are drained: lets go of a pause, and the like.
-    release: Callable[[Site], None] = lambda site: None
+    release: Callable[[Site], object] = lambda site: None
     #: More that must hold once the stores agree, before the drain; returns what does not.
     holds: Callable[[Site], list[str]] = lambda site: []
     #: The queue that is paused once this has committed.
@@ -52,7 +52,7 @@ class Scene:
 
 def applied(site: Site, kind: ActionKind | str, target: Any, **options: Any) -> Deed:
     """The deed of applying a plan; made now, as the person at the screen saw it."""
-    plan = actions.plan(site.store, kind, target, **options)
+    plan = site.workbench.plan(kind, target, **options)
 
     def act(store: Store) -> object:
         return actions.apply(store, plan, reason="kill test")
