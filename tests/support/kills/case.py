@@ -170,7 +170,10 @@ class Case:
         return last
 
     def _again(self, deed: Deed) -> None:
-        ended = Child(self.site.store, deed.act).end()
+        act = deed.act
+        if deed.plan is not None and deed.resume is not None and self.draw.random() < 0.5:
+            act = deed.resume if self.site.state_of(deed.plan.id) else act
+        ended = Child(self.site.store, act).end()
         if ended.error:
             self.verdict.unexpected.append(f"the recovery failed: {ended.error[-1500:]}")
 
