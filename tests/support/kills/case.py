@@ -89,6 +89,7 @@ class Case:
         self.draw = Random(str(name))
         self.verdict = Verdict(case=str(name))
         self.helpers: list[Child] = []
+        self.workers: list[Child] = []
         #: Since when the deed's pause was seen to have committed.
         self.paused_at: datetime | None = None
 
@@ -169,7 +170,10 @@ class Case:
         return last
 
     def _again(self, deed: Deed) -> None:
-        ended = Child(self.site.store, deed.act).end()
+        act = deed.act
+        if deed.plan is not None and deed.resume is not None and self.draw.random() < 0.5:
+            act = deed.resume if self.site.state_of(deed.plan.id) else act
+        ended = Child(self.site.store, act).end()
         if ended.error:
             self.verdict.unexpected.append(f"the recovery failed: {ended.error[-1500:]}")
 
@@ -193,6 +197,8 @@ class Case:
         late = judge.started_while_paused(site, deed, paused_at)
         deed.release(site)
         self._wait(lambda: site.unfinished(deed.exempt) == 0)
+        if self.level == "L0":
+            self._let_workers_end()
         judge.judge(
             self.verdict,
             Aftermath(
@@ -232,8 +238,9 @@ class Case:
 
     # ------------------------------------------------------------------------------------------------------- helpers
 
-    def _start(self, act: Callable[[Store], object]) -> None:
-        self.helpers.append(Child(self.site.store, act, watched=False))
+    def _start(self, act: Callable[[Store], object]) -> Child:
+        self.helpers.append(child := Child(self.site.store, act, watched=False))
+        return child
 
     def _start_workers(self) -> None:
         site, level = self.site, self.level
@@ -241,9 +248,15 @@ class Case:
         def act(store: Store) -> None:
             workers.work(level, store, site.settings, workers.Starts(site.starts_file))
 
-        self._start(act)
-        if self.mode == "live":
-            self._start(act)
+        self.workers = [self._start(act) for _ in range(2 if self.mode == "live" else 1)]
+
+    def _let_workers_end(self) -> None:
+        """What an L0 worker runs twice is over only when the worker says so: its rows say "completed" in between."""
+        self.site.redis.rpush(f"queue:{workers.QUEUES[-1]}", *[workers.STOP] * len(self.workers))
+        for child in self.workers:
+            self.helpers.remove(child)
+            if error := child.end().error:
+                self.verdict.unexpected.append(f"a worker ended: {error[-1500:]}")
 
     def _stop_helpers(self) -> None:
         for child in self.helpers:

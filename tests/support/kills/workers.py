@@ -24,6 +24,8 @@ from queuemon.store import Store
 
 LEVELS = ("L0", "L1", "L2")
 QUEUES = ("mail", "reports", "bulk")
+#: An element that ends a worker of another make, once it has done all before it.
+STOP = b"stop"
 #: Seconds that a job takes.
 WORK = 0.001
 
@@ -91,6 +93,8 @@ class _Foreign:
             if found is None:
                 continue
             key, raw = found
+            if raw == STOP:
+                return
             element = json.loads(raw)
             names = {"id": UUID(element["id"]), "gen": element["gen"]}
             if not claims:
