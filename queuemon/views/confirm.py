@@ -57,6 +57,12 @@ SHOWN_ELSEWHERE: Final = frozenset(
         "success",
         "max_errors",
         "timeout",
+        "items",
+        "found",
+        "queues",
+        "deep",
+        "digests",
+        "discard",
     }
 )
 
@@ -98,7 +104,7 @@ class Confirmation(HasTraits):
     def propose(
         self,
         kind: str,
-        target: str | Sequence[str],
+        target: Any,
         options: Mapping[str, Any] | None = None,
         *,
         form: bool = False,
@@ -254,7 +260,12 @@ def check_typed(wanted: str, typed: str) -> None:
 
 def typed_word(plan: Plan) -> str:
     """What has to be typed to confirm; empty when nothing has."""
-    return str(plan.count) if plan.kind.destructive and plan.count else ""
+    return str(plan.count) if destroys(plan) and plan.count else ""
+
+
+def destroys(plan: Plan) -> bool:
+    """Whether something is gone for good, or for as long as nobody takes it back."""
+    return plan.kind.destructive or bool(plan.options.get("discard"))
 
 
 def plan_values(plan: Plan, keys: Keys) -> dict[str, Any]:
@@ -267,7 +278,7 @@ def plan_values(plan: Plan, keys: Keys) -> dict[str, Any]:
         "id": str(plan.id),
         "kind": plan.kind.value,
         "title": headline(plan, many, about, keys),
-        "button": f"{verb(plan.kind)} {many}" if plan.kind.bulk else verb(plan.kind),
+        "button": button(plan, many),
         "target": about if not plan.ids else f"{len(plan.ids):,} selected",
         "count": plan.count,
         "limited": plan.kind.bulk and plan.count > 1,
@@ -277,8 +288,12 @@ def plan_values(plan: Plan, keys: Keys) -> dict[str, Any]:
         "options": [[clean(k.replace("_", " "), 40), clean(v, 120)] for k, v in options.items()],
         "groups": [
             {"title": title, **lines(group)}
-            for title, group in (("By queue", plan.by_queue), ("By error", plan.by_error), ("By age", plan.by_age))
-            if len(group) > 1 or (title == "By error" and group)
+            for title, group in (
+                ("By queue", plan.by_queue),
+                ("By kind" if plan.kind is ActionKind.REPAIR else "By error", plan.by_error),
+                ("By age", plan.by_age),
+            )
+            if len(group) > 1 or (group is plan.by_error and group)
         ],
         "excluded": lines(plan.excluded)["lines"],
         "sample": [
@@ -286,10 +301,17 @@ def plan_values(plan: Plan, keys: Keys) -> dict[str, Any]:
             for j in plan.sample[:5]
         ],
         "typed": typed_word(plan),
-        "destructive": plan.kind.destructive,
+        "destructive": destroys(plan),
         "busy": "",
         "error": "",
     }
+
+
+def button(plan: Plan, many: str) -> str:
+    """What the button that confirms says."""
+    if plan.kind is ActionKind.ADOPT and plan.options.get("discard"):
+        return "Discard"
+    return f"{verb(plan.kind)} {many}" if plan.kind.bulk else verb(plan.kind)
 
 
 def headline(plan: Plan, many: str, about: str, keys: Keys) -> str:
@@ -315,6 +337,11 @@ def headline(plan: Plan, many: str, about: str, keys: Keys) -> str:
             return f"Scale {about} to {clean(plan.options.get('concurrency', ''), 20)} workers?"
         case ActionKind.CANARY:
             return f"Retry {many} as a canary?"
+        case ActionKind.REPAIR:
+            return f"Repair {plan.count:,} {'finding' if plan.count == 1 else 'findings'}?"
+        case ActionKind.ADOPT:
+            what = f"{plan.count:,} quarantined {'element' if plan.count == 1 else 'elements'}"
+            return f"Discard {what} for good?" if plan.options.get("discard") else f"Make jobs of {what}?"
         case ActionKind.UNDO:
             return f"Undo: {about} of {many}?"
         case _:

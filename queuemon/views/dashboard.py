@@ -17,7 +17,7 @@ from traitlets import Any as AnyTrait
 from traitlets import Bool, Dict, List
 
 from queuemon.errors import QueuemonError
-from queuemon.model import ActionResult, Trend
+from queuemon.model import ActionKind, ActionResult, RedisHalf, Trend
 from queuemon.render import charts, html
 from queuemon.views.audit import Audit
 from queuemon.views.confirm import Confirmation
@@ -62,6 +62,7 @@ class Dashboard(VuetifyTemplate):
     watch = Dict().tag(sync=True)
     report = Dict().tag(sync=True)
     looking = Dict().tag(sync=True)
+    quarantine: List[Any] = List().tag(sync=True)
     #: The charts of the open queue; made when a queue is first opened (plotly's code is 5 MB).
     figure = AnyTrait(None, allow_none=True).tag(sync=True, **widget_serialization)
     #: True once the poller has ended: the page says so.
@@ -85,7 +86,7 @@ class Dashboard(VuetifyTemplate):
             (self.runs, ["running"]),
             (self.audit, ["action", "outcomes"]),
             (self.editor, ["draft"]),
-            (self.drift, ["watch", "report", "looking"]),
+            (self.drift, ["watch", "report", "looking", "quarantine"]),
         ):
             for name in names:
                 setattr(self, name, getattr(state, name))
@@ -139,11 +140,16 @@ class Dashboard(VuetifyTemplate):
     def _poll(self) -> None:
         guarded(self.board, "refresh", self._read_board)
         self._first.set()
-        guarded(self.board, "looking for drift", self.drift.tick)
+        guarded(self.board, "looking for drift", self._quietly(self._watch_drift))
         if self.inspector.details or self.inspector.job:
             guarded(self.board, "refresh", self._quietly(self.inspector.refresh))
         if self.audit.action:
             guarded(self.board, "refresh", self._quietly(self.audit.refresh))
+
+    def _watch_drift(self) -> None:
+        self.drift.tick()
+        if self.board.snapshot is not None and isinstance(self.board.snapshot.redis, RedisHalf):
+            self.drift.read_quarantine(self.board.snapshot.redis)
 
     def _read_board(self) -> None:
         snapshot = self.workbench.snapshot()
@@ -312,6 +318,11 @@ class Dashboard(VuetifyTemplate):
         """Compare the stores; true compares payloads too."""
         self._in_thread("looking for drift", lambda: self.drift.look(deep=bool(data)))
 
+    def vue_repair(self, data: object) -> None:
+        """Repair what the last close look found, of these kinds (none: of all): its plan first."""
+        chosen = [n for n in data if isinstance(n, int)] if isinstance(data, list) else []
+        self._in_thread("planning", lambda: self.drift.propose_repair(self.confirmation, chosen))
+
     def vue_stop_looking(self, data: object) -> None:
         """End the comparison that runs."""
         self.drift.stop()
@@ -334,6 +345,8 @@ class Dashboard(VuetifyTemplate):
         self.inspector.refresh()
         if self.audit.action:
             self.audit.refresh()
+        if result.kind is ActionKind.REPAIR:
+            self.drift.look(deep=bool(self.drift.report.get("deep")))
 
     def _handle_event(self, _: Any, content: Mapping[str, Any], buffers: Any) -> None:
         """Events of the page: those named here and nothing else; an error in one is shown, not lost."""

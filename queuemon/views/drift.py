@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Sequence
 from typing import Any, Final
 
-from traitlets import Dict, HasTraits
+from traitlets import Dict, HasTraits, List
 
 from queuemon.contract import Keys
-from queuemon.drift.model import ClassReport, DriftProgress, DriftReport, DriftWatch, Finding, WatchLine
+from queuemon.drift.aside import Quarantined
+from queuemon.drift.model import CLASSES, ClassReport, DriftProgress, DriftReport, DriftWatch, Finding, WatchLine
+from queuemon.errors import InvalidValue
+from queuemon.model import RedisHalf
 from queuemon.render.text import clean, duration
+from queuemon.views.confirm import Confirmation
 from queuemon.workbench import Workbench
 
 #: How much of a close look each phase is, in per cent: where it begins and ends.
@@ -19,6 +24,9 @@ PHASES: Final = {"first look": (0, 45), "waiting": (45, 55), "second look": (55,
 
 #: The continuous look looks no more often than this, in seconds, however short the refresh is.
 TICK_SECONDS: Final = 3.0
+
+#: Quarantined elements that are listed.
+ELEMENTS: Final = 50
 
 #: Lines of the continuous look that are shown.
 LINES: Final = 30
@@ -32,6 +40,8 @@ class Drift(HasTraits):
 
     #: What the last close look found; empty before the first.
     report = Dict()
+    #: Elements that were set aside, the oldest of each queue first.
+    quarantine: List[Any] = List()
     #: {share, text, stopping} while a close look runs; empty otherwise.
     looking = Dict()
 
@@ -41,6 +51,7 @@ class Drift(HasTraits):
         self._keys: Keys = workbench.settings.keys
         self._lock = threading.Lock()
         self._stop: threading.Event | None = None
+        self._aside: dict[str, int] | None = None
         self._watch = workbench.drift_watch()
         self._ticked = -TICK_SECONDS
         #: The value behind `report`.
@@ -52,6 +63,21 @@ class Drift(HasTraits):
             return
         self._ticked = time.monotonic()
         self.watch = watch_values(self._watch.tick(), self._keys)
+
+    def read_quarantine(self, redis: RedisHalf) -> None:
+        """With every refresh: read what was set aside where its number has changed."""
+        counts = {name: q.quarantined for name, q in redis.queues.items() if q.quarantined}
+        if counts == self._aside:
+            return
+        found = [element for name in sorted(counts) for element in self._workbench.quarantine(name, limit=ELEMENTS)]
+        self._aside = counts
+        self.quarantine = [element_values(element, self._keys) for element in found[:ELEMENTS]]
+
+    def propose_repair(self, confirmation: Confirmation, classes: Sequence[int]) -> None:
+        """The plan of a repair of what the last close look found; of some kinds, or all."""
+        if self.found is None:
+            raise InvalidValue("nothing was looked at yet", next_step="look closely first")
+        confirmation.propose("repair", self.found, {"classes": list(classes)} if classes else {})
 
     def look(self, *, deep: bool = False) -> None:
         """Compare the stores closely; `deep` compares payloads too. A second call meanwhile does nothing."""
@@ -123,6 +149,19 @@ def line_values(line: WatchLine, keys: Keys) -> dict[str, Any]:
     }
 
 
+def element_values(element: Quarantined, keys: Keys) -> dict[str, Any]:
+    """An element that was set aside."""
+    return {
+        "queue": element.queue,
+        "title": clean(keys.display(element.queue), 120),
+        "digest": element.digest,
+        "size": element.size,
+        "text": clean(element.raw.decode("utf-8", "replace"), 240),
+        "id": str(element.job_id) if element.job_id else "",
+        "whyNot": clean(element.why_not, 200),
+    }
+
+
 def report_values(report: DriftReport, keys: Keys) -> dict[str, Any]:
     """A close look as the panel takes it; of the sixteen kinds those that were found."""
     found = [c for c in report.classes if c.count]
@@ -153,6 +192,7 @@ def class_values(c: ClassReport, keys: Keys) -> dict[str, Any]:
         "jobs": c.jobs if c.jobs > c.count else 0,
         "harmless": c.harmless,
         "repair": clean(c.repair, 200),
+        "repairable": CLASSES[c.number].repairable and not c.harmless,
         "queues": [[clean(keys.display(b.label), 120), b.count] for b in c.by_queue[:8]],
         "sample": [finding_values(f, keys) for f in c.sample],
     }

@@ -35,7 +35,7 @@ SAMPLE = 5
 #: Kills of a negative control in every run.
 CONTROL_SAMPLE = 14
 
-PROVEN = [scene.name for scene in (*ACTIONS.values(), *DUTIES.values())]
+PROVEN = [scene.name for kind, scene in ACTIONS.items() if kind not in PENDING] + [s.name for s in DUTIES.values()]
 
 
 @dataclass(kw_only=True)
@@ -109,7 +109,8 @@ def test_the_sums_of_all_kills(findings: Findings, proof: Proof, capsys: pytest.
     if findings.scenes != set(PROVEN):
         pytest.skip("only a part of the scenes was run")
     with capsys.disabled():
-        print(f"\n\n{tally.table(findings.verdicts)}\n\nat L0, each with its cause:\n{tally.causes(findings.verdicts)}")
+        print(f"\n\n{tally.by_scene(findings.verdicts)}\n\n{tally.table(findings.verdicts)}")
+        print(f"\nat L0, each with its cause:\n{tally.causes(findings.verdicts)}")
     assert sum(v.kills for v in findings.verdicts) >= (5_000 if proof.full else 100)
     assert not any(v.lost for v in findings.verdicts if not proof.full)
 
@@ -127,7 +128,6 @@ def test_the_harness_sees_what_another_protocol_loses_or_doubles(
 
 
 def test_every_kind_of_action_has_a_scene(desk_store: Store) -> None:
-    assert not set(ACTIONS) & PENDING
     assert set(ACTIONS) | PENDING == set(ActionKind)
     for kind in PENDING:  # as soon as it can be planned it needs a scene
         with pytest.raises(UnknownAction):
@@ -135,7 +135,7 @@ def test_every_kind_of_action_has_a_scene(desk_store: Store) -> None:
 
 
 def test_every_duty_of_the_relay_has_a_scene(desk_store: Store) -> None:
-    assert duty_names(desk_store) == list(DUTIES) or set(duty_names(desk_store)) == set(DUTIES)
+    assert set(duty_names(desk_store)) == set(DUTIES)
 
 
 @pytest.fixture

@@ -185,19 +185,28 @@ def test_a_pause_has_holders_who_let_go_one_by_one(page: Page, rig: Rig) -> None
     assert page.locator("[data-queue=mail]").get_attribute("data-paused") == "true"
 
 
-def test_drift_is_noticed_and_found_closely(page: Page, rig: Rig) -> None:
+def test_drift_is_noticed_found_closely_and_repaired(page: Page, rig: Rig) -> None:
     panel = page.locator(".qm-drift")
-    expect(panel.locator("[data-qm=drift-state]")).to_contain_text("The stores agree")
+    state = panel.locator("[data-qm=drift-state]")
+    expect(state).to_contain_text("The stores agree")
     plant = Planter(rig.store, "mail", "reports")
     lost = plant.rows(3)
     rig.redis.rpush(plant.key, "no job at all")
-    expect(panel.locator("[data-qm=drift-state]")).to_contain_text("The stores disagree")
+    expect(state).to_contain_text("The stores disagree")
     panel.get_by_role("button", name="Look closely", exact=True).click()
     expect(panel.locator("[data-drift='1']")).to_contain_text("3 jobs")
     expect(panel.locator("[data-drift='13']")).to_contain_text("1 element")
     panel.get_by_label("Show where: lost").click()
-    panel.get_by_label(f"Open job {lost[0]}").click()
-    expect(page.locator("[data-qm=job-id]")).to_have_text(str(lost[0]))
+    expect(panel.get_by_label(f"Open job {lost[0]}")).to_be_visible()
+    panel.get_by_role("button", name="Repair…", exact=True).click()
+    expect(page.locator("[data-qm=plan-title]")).to_have_text("Repair 4 findings?")
+    confirm(page, "Redis was flushed")
+    wait_until(lambda: {i for i, _ in rig.listed("mail")} >= set(map(str, lost)), message="they are published")
+    expect(panel.locator("[data-quarantine]")).to_contain_text("no job at all")
+    expect(state).to_contain_text("The stores agree")
+    panel.get_by_label("Discard").click()
+    confirm(page, "nobody knows it", typed="1")
+    expect(panel.locator("[data-quarantine]")).to_have_count(0)
 
 
 def test_a_payload_is_edited_and_the_job_runs_again(page: Page, rig: Rig) -> None:

@@ -13,6 +13,7 @@ from uuid import UUID, uuid4
 
 from queuemon.config import Settings
 from queuemon.contract import JobStatus, Priority
+from queuemon.drift.aside import Quarantined
 from queuemon.drift.model import CLASSES, ClassReport, DriftProgress, DriftReport, DriftWatch, Finding, WatchLine
 from queuemon.errors import FilterError, InvalidValue, StoreUnavailable, UnknownAction, UnknownJob
 from queuemon.model import (
@@ -233,6 +234,7 @@ class FakeWorkbench:
         self.holders: list[Pause] = []
         self.drifted: dict[int, int] = {}
         self.signs: list[WatchLine] = []
+        self.aside: list[Quarantined] = []
         #: Where set, each chunk of ten jobs waits for a permit.
         self.pace: threading.Semaphore | None = None
         self.snapshots = 0
@@ -500,6 +502,10 @@ class FakeWorkbench:
             if stop is not None and stop.is_set():
                 break
         return drift_report(self.drifted, deep=deep, complete=stop is None or not stop.is_set())
+
+    def quarantine(self, queue: str, *, limit: int = 100) -> tuple[Quarantined, ...]:
+        """What `self.aside` holds."""
+        return tuple(q for q in self.aside if q.queue == queue)[:limit]
 
     def drift_watch(self) -> FakeWorkbench:
         """Its tick is this one's."""

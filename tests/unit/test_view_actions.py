@@ -12,9 +12,10 @@ import pytest
 
 from queuemon.config import Settings
 from queuemon.contract import JobStatus
+from queuemon.drift.aside import Quarantined
 from queuemon.drift.model import CLASSES, WatchLine
 from queuemon.errors import InvalidValue, StoreUnavailable
-from queuemon.model import ActionKind, CanaryProgress, JobOutcome, Pause
+from queuemon.model import ActionKind, CanaryProgress, JobOutcome, Pause, RedisHalf, RedisQueue
 from queuemon.views.audit import ROWS, Audit
 from queuemon.views.confirm import Confirmation
 from queuemon.views.drift import Drift
@@ -367,3 +368,56 @@ def test_every_kind_has_a_verb_for_its_button() -> None:
     from queuemon.views.confirm import VERBS
 
     assert set(VERBS) == set(ActionKind)
+
+
+def test_a_repair_is_planned_from_what_was_found_and_nothing_else(bench: fake.FakeWorkbench) -> None:
+    bench.drifted = {1: 12, 4: 3, 14: 1}
+    drift, confirmation = Drift(bench), Confirmation(bench)  # type: ignore[arg-type]
+    with pytest.raises(InvalidValue):
+        drift.propose_repair(confirmation, [])
+    drift.look()
+    assert [(c["number"], c["repairable"]) for c in drift.report["classes"]] == [(1, True), (4, False), (14, False)]
+    asked: list[tuple[Any, Any]] = []
+    real = bench.plan
+
+    def plan(kind: ActionKind, target: Any, **options: Any) -> Any:
+        asked.append((target, options))
+        return real(kind, target, **options)
+
+    bench.plan = plan  # type: ignore[method-assign]
+    drift.propose_repair(confirmation, [1])
+    drift.propose_repair(confirmation, [])
+    assert asked == [(drift.found, {"classes": [1]}), (drift.found, {})]
+    assert confirmation.plan["title"] == "Repair 1 finding?"
+    assert confirmation.plan["typed"] == ""
+
+
+def test_the_quarantine_is_read_when_its_numbers_change(bench: fake.FakeWorkbench) -> None:
+    raw = {"queue": MRR, "size": 9, "raw": b"<b>\xff\x00</b>", "job_id": None, "why_not": "it names no job"}
+    bench.aside = [Quarantined(digest="abc", **raw)]  # type: ignore[arg-type]
+    drift = Drift(bench)  # type: ignore[arg-type]
+
+    def redis(n: int) -> RedisHalf:
+        listed = RedisQueue(name=MRR, length=0, paused=None, pause_epoch=None, quarantined=n)
+        return RedisHalf(queues={MRR: listed}, used_memory_bytes=1, server="x")
+
+    drift.read_quarantine(redis(1))
+    (shown,) = drift.quarantine
+    assert (shown["digest"], shown["whyNot"], shown["text"]) == ("abc", "it names no job", "<b>\ufffd⟨U+0000⟩</b>")
+    before = drift.quarantine
+    drift.read_quarantine(redis(1))
+    assert drift.quarantine is before
+    bench.aside = []
+    drift.read_quarantine(redis(0))
+    assert drift.quarantine == []
+
+
+def test_to_discard_what_was_set_aside_asks_for_its_number_and_to_adopt_does_not(bench: fake.FakeWorkbench) -> None:
+    confirmation = Confirmation(bench)  # type: ignore[arg-type]
+    confirmation.propose("adopt", MRR, {"digests": ["abc"], "discard": True})
+    shown = confirmation.plan
+    assert (shown["title"], shown["button"]) == ("Discard 1 quarantined element for good?", "Discard")
+    assert (shown["typed"], shown["destructive"]) == ("1", True)
+    confirmation.propose("adopt", MRR, {"digests": ["abc"]})
+    assert confirmation.plan["title"] == "Make jobs of 1 quarantined element?"
+    assert confirmation.plan["typed"] == ""

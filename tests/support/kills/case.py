@@ -23,6 +23,8 @@ from tests.support.kills.site import Site
 
 #: Of so many cases one has its recovery killed too.
 KILL_RECOVERY_ONE_IN = 3
+#: Boundaries that a relay's step passes at least.
+RELAY_BOUNDARIES = 40
 LOOK = 0.004
 
 
@@ -69,6 +71,15 @@ class Name:
         return cls(scene=found[1], variant=found[2], level=found[3], mode=found[4], point=found[5])
 
 
+@dataclass(frozen=True, kw_only=True)
+class Usual:
+    """A deed that nobody killed."""
+
+    #: Its points, "thread-number".
+    points: tuple[str, ...]
+    seconds: float
+
+
 class Case:
     """One kill of one scene; its point is "thread-number" or "random-n"."""
 
@@ -78,14 +89,20 @@ class Case:
         self.draw = Random(str(name))
         self.verdict = Verdict(case=str(name))
         self.helpers: list[Child] = []
+        self.workers: list[Child] = []
+        #: Since when the deed's pause was seen to have committed.
+        self.paused_at: datetime | None = None
 
-    def count(self) -> Ended:
+    def count(self) -> Usual:
         """Do the deed unharmed: which boundaries there are, and how long it takes.
 
         Once in this process before: statements that are compiled here are so in every child.
         """
         self._count(in_child=False)
-        return self._count(in_child=True)
+        ended = self._count(in_child=True)
+        if ended.error:
+            raise RuntimeError(f"{self.name}, unharmed: {ended.error}")
+        return Usual(points=tuple(point.partition(" ")[0] for point in ended.passed), seconds=ended.seconds)
 
     def _count(self, *, in_child: bool) -> Ended:
         self.site.reset()
@@ -100,7 +117,7 @@ class Case:
         finally:
             self._stop_helpers()
 
-    def run(self, usual_seconds: float) -> Verdict:
+    def run(self, usual: Usual) -> Verdict:
         """Kill at the point and see what becomes of it."""
         began = time.monotonic()
         self.site.reset()
@@ -110,8 +127,9 @@ class Case:
                 self._start_workers()
                 if deed.relay and self.draw.random() < 0.5:
                     self._start(_relay)
-            last = self._strike(deed, self.name.point, usual_seconds)
-            last = self._recover(deed, last)
+            last = self._strike(deed, self.name.point, usual.seconds)
+            self.paused_at = self._paused_at(deed)
+            last = self._recover(deed, last, sum(point.startswith("main-") for point in usual.points))
             self._judge(deed, last)
         finally:
             self._stop_helpers()
@@ -136,13 +154,14 @@ class Case:
             self.verdict.unexpected.append(f"error: {ended.error[-1500:]}")
         return ended.at
 
-    def _recover(self, deed: Deed, last: float) -> float:
+    def _recover(self, deed: Deed, last: float, boundaries: int) -> float:
         """Another process goes on, or only a relay does; in part of the cases it is killed in its turn."""
         ways = ["again", "relay", "both"] if deed.again and deed.relay else ["again"] if deed.again else ["relay"]
         self.verdict.recovery = way = self.draw.choice(ways)
         if self.draw.randrange(KILL_RECOVERY_ONE_IN) == 0:
-            act = _relay_once if way == "relay" else deed.act
-            last = self._ended(Child(self.site.store, act, thread="main", number=self.draw.randint(1, 60)).end())
+            act, most = (_relay_once, RELAY_BOUNDARIES) if way == "relay" else (deed.act, boundaries)
+            number = self.draw.randint(1, max(1, most))
+            last = self._ended(Child(self.site.store, act, thread="main", number=number).end())
             self.verdict.recovery = f"{way}, killed once"
         if way != "relay":
             self._again(deed)
@@ -151,7 +170,10 @@ class Case:
         return last
 
     def _again(self, deed: Deed) -> None:
-        ended = Child(self.site.store, deed.act).end()
+        act = deed.act
+        if deed.plan is not None and deed.resume is not None and self.draw.random() < 0.5:
+            act = deed.resume if self.site.state_of(deed.plan.id) else act
+        ended = Child(self.site.store, act).end()
         if ended.error:
             self.verdict.unexpected.append(f"the recovery failed: {ended.error[-1500:]}")
 
@@ -164,7 +186,7 @@ class Case:
         if deed.again and deed.plan is not None and site.state_of(deed.plan.id) in {"", "running"}:
             self._again(deed)  # the operator comes back at last
             self._wait(lambda: site.owed() == 0 and not site.unfindable())
-        paused_at = self._paused_at(deed)
+        paused_at = self.paused_at or self._paused_at(deed)
         doubled = {key: n for key, n in Counter(site.elements()).items() if n > 1}
         self._wait(lambda: not deed.holds(site))
         self.verdict.unexpected += deed.holds(site)
@@ -175,6 +197,8 @@ class Case:
         late = judge.started_while_paused(site, deed, paused_at)
         deed.release(site)
         self._wait(lambda: site.unfinished(deed.exempt) == 0)
+        if self.level == "L0":
+            self._let_workers_end()
         judge.judge(
             self.verdict,
             Aftermath(
@@ -214,8 +238,9 @@ class Case:
 
     # ------------------------------------------------------------------------------------------------------- helpers
 
-    def _start(self, act: Callable[[Store], object]) -> None:
-        self.helpers.append(Child(self.site.store, act, watched=False))
+    def _start(self, act: Callable[[Store], object]) -> Child:
+        self.helpers.append(child := Child(self.site.store, act, watched=False))
+        return child
 
     def _start_workers(self) -> None:
         site, level = self.site, self.level
@@ -223,9 +248,15 @@ class Case:
         def act(store: Store) -> None:
             workers.work(level, store, site.settings, workers.Starts(site.starts_file))
 
-        self._start(act)
-        if self.mode == "live":
-            self._start(act)
+        self.workers = [self._start(act) for _ in range(2 if self.mode == "live" else 1)]
+
+    def _let_workers_end(self) -> None:
+        """What an L0 worker runs twice is over only when the worker says so: its rows say "completed" in between."""
+        self.site.redis.rpush(f"queue:{workers.QUEUES[-1]}", *[workers.STOP] * len(self.workers))
+        for child in self.workers:
+            self.helpers.remove(child)
+            if error := child.end().error:
+                self.verdict.unexpected.append(f"a worker ended: {error[-1500:]}")
 
     def _stop_helpers(self) -> None:
         for child in self.helpers:

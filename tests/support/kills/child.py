@@ -80,7 +80,7 @@ class Child:
     def end(self, *, kill_after: float | None = None, limit: float = 30.0) -> Ended:
         """Wait until it has ended; with `kill_after` kill it then, unless it has ended before."""
         os.set_blocking(self._read, False)
-        limit_at, kill_at = self.started + limit, None if kill_after is None else self.started + kill_after
+        limit_at, kill_at = time.monotonic() + limit, None if kill_after is None else self.started + kill_after
         raw, status = b"", None
         while status is None:
             raw += self._some()

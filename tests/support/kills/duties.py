@@ -9,7 +9,6 @@ from queuemon.contract import encode_element
 from queuemon.engine.ids import uuid7
 from queuemon.engine.relay import Relay
 from queuemon.store import Store
-from queuemon.workbench import Workbench
 from tests.support.kills.scene import Deed, Scene
 from tests.support.kills.site import GEN, Site
 
@@ -68,22 +67,17 @@ def _counters_true(site: Site) -> list[str]:
 
 def _pauses(site: Site, variant: str) -> Deed:
     """Pauses past their end: the last holder's, or one of two."""
-    with Workbench(site.store.settings) as workbench:
-        workbench.apply(workbench.plan("pause", "mail", until="1h", holder="deploy"), reason="before the case")
-        if variant == "one of two":
-            workbench.apply(workbench.plan("pause", "mail", holder="someone"), reason="before the case")
+    workbench = site.workbench
+    workbench.apply(workbench.plan("pause", "mail", until="1h", holder="deploy"), reason="before the case")
+    if variant == "one of two":
+        workbench.apply(workbench.plan("pause", "mail", holder="someone"), reason="before the case")
     site.sql("UPDATE job_queues SET paused_at = now() - interval '1 hour' WHERE name = 'mail'")
     site.sql("UPDATE queuemon.queue_pauses SET until = now() - interval '1 second' WHERE holder = 'deploy'")
     waiting = site.plant("waiting", 10)
     site.plant("waiting", 3, queue="reports")
     site.sql("UPDATE jobs SET expires_at = now() + interval '1 minute' WHERE id = ANY(%s)", waiting)
     deed = Deed(act=_doing("pauses"))
-
-    def release(site: Site) -> None:
-        with Workbench(site.store.settings) as workbench:
-            workbench.resume("mail", reason="the end of the case")
-
-    deed.release = release
+    deed.release = lambda site: site.workbench.resume("mail", reason="the end of the case")
     return deed
 
 

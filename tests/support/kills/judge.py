@@ -74,7 +74,8 @@ def _lost(after: Aftermath, removed: set[UUID]) -> list[str]:
 def _twice(after: Aftermath) -> list[UUID]:
     """Jobs with more than one start: in a case no job fails, so none has a reason to start again."""
     starts = Counter(UUID(start["id"]) for start in after.starts)
-    return [job_id for job_id, n in starts.items() if n > 1]
+    known = after.rows.keys() | after.site.planted.jobs.keys()  # L0 workers run what no row is, too
+    return [job_id for job_id, n in starts.items() if n > 1 and job_id in known]
 
 
 def _generations_twice(after: Aftermath) -> list[str]:
@@ -94,7 +95,7 @@ def _cause(after: Aftermath, job_id: UUID) -> str:
     """Why an L0 worker ran a job twice, from the record."""
     gens = [start["gen"] for start in after.starts if UUID(start["id"]) == job_id]
     queues = {start["queue"] for start in after.starts if UUID(start["id"]) == job_id}
-    state, _ = after.site.planted.jobs[job_id]
+    state, _ = after.site.planted.jobs.get(job_id, ("made by the action", ""))
     lost = after.site.sql("SELECT 1 FROM job_logs WHERE job_id = %s AND kind IN ('lease-lost', 'rescue')", job_id)
     if lost:
         return "its lease was taken away while an older element of it was listed"

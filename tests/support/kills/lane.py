@@ -13,6 +13,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import IO, Any
@@ -20,7 +21,7 @@ from typing import IO, Any
 from pydantic import SecretStr
 
 from queuemon.config import Settings
-from tests.support.kills.case import Case, Name, Verdict, warm
+from tests.support.kills.case import Case, Name, Usual, Verdict, warm
 from tests.support.kills.controls import CONTROLS
 from tests.support.kills.duties import DUTIES
 from tests.support.kills.scene import Scene
@@ -46,17 +47,13 @@ def main() -> None:
     )
     site = Site(settings, Path(first["folder"]))
     warm(site)
-    usual: dict[tuple[str, str, str, str], tuple[list[str], float]] = {}
+    usual: dict[tuple[str, str, str], Usual] = {}
     for line in iter(sys.stdin.readline, ""):
         name = Name.of(json.loads(line))
-        scene, group = SCENES[name.scene], (name.scene, name.variant, name.level, name.mode)
+        scene, group = SCENES[name.scene], (name.scene, name.variant, name.mode)
         if group not in usual:
-            ended = Case(site, scene, name).count()
-            if ended.error:
-                raise RuntimeError(f"{name}, unharmed: {ended.error}")
-            usual[group] = [point.partition(" ")[0] for point in ended.passed], ended.seconds
-        points, seconds = usual[group]
-        answer: Any = Case(site, scene, name).run(seconds).plain() if name.point else points
+            usual[group] = Case(site, scene, name).count()
+        answer: Any = Case(site, scene, name).run(usual[group]).plain() if name.point else usual[group].points
         answers.write(json.dumps(answer) + "\n")
 
 
@@ -80,17 +77,17 @@ class Lanes:
 
     def points(self, scene: Scene) -> list[Name]:
         """Every case of a scene: each point of each variant, level and mode, and some random moments."""
-        names = [
-            Name(scene=scene.name, variant=variant, level=level, mode=mode)
+        counted = [
+            Name(scene=scene.name, variant=variant, level=scene.levels[-1], mode=mode)
             for variant in scene.variants
-            for level in scene.levels
             for mode in scene.modes
         ]
-        found = dict(self._ask(names))
+        found = dict(self._ask(counted))
         return [
-            Name(scene=n.scene, variant=n.variant, level=n.level, mode=n.mode, point=point)
-            for n in names
-            for point in [*found[n], *(f"random-{k}" for k in range(1, RANDOM_KILLS + 1))]
+            replace(name, level=level, point=point)
+            for name in counted
+            for level in scene.levels
+            for point in [*found[name], *(f"random-{k}" for k in range(1, RANDOM_KILLS + 1))]
         ]
 
     def run(self, names: Sequence[Name]) -> Iterator[Verdict]:

@@ -8,7 +8,6 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from queuemon import actions
 from queuemon.model import ActionKind, Plan
 from queuemon.store import Store
 from tests.support.kills.site import Site
@@ -22,10 +21,12 @@ class Deed:
 
     act: Callable[[Store], object]
     plan: Plan | None = None
+    #: How an operator who only knows the action's id goes on with it.
+    resume: Callable[[Store], object] | None = None
     #: Jobs that nobody is to touch and that never end.
     exempt: set[UUID] = field(default_factory=set)
     #: Brings the queues back to work before they are drained: lets go of a pause, and the like.
-    release: Callable[[Site], None] = lambda site: None
+    release: Callable[[Site], object] = lambda site: None
     #: More that must hold once the stores agree, before the drain; returns what does not.
     holds: Callable[[Site], list[str]] = lambda site: []
     #: The queue that is paused once this has committed.
@@ -52,12 +53,12 @@ class Scene:
 
 def applied(site: Site, kind: ActionKind | str, target: Any, **options: Any) -> Deed:
     """The deed of applying a plan; made now, as the person at the screen saw it."""
-    plan = actions.plan(site.store, kind, target, **options)
-
-    def act(store: Store) -> object:
-        return actions.apply(store, plan, reason="kill test")
-
-    return Deed(act=act, plan=plan)
+    plan = site.workbench.plan(kind, target, **options)
+    return Deed(
+        act=lambda _store: site.workbench.apply(plan, reason="kill test"),
+        plan=plan,
+        resume=lambda _store: site.workbench.resume_action(plan.id),
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

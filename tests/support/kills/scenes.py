@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from queuemon import actions
+from queuemon.contract import encode_element
 from queuemon.engine.ids import uuid7
 from queuemon.model import ActionKind
-from queuemon.workbench import Workbench
 from tests.support.kills.scene import MODES, Deed, Scene, applied
 from tests.support.kills.site import Site
 
@@ -81,9 +80,8 @@ def _delete_stuck(site: Site, _variant: str) -> Deed:
 
 
 def _let_go(site: Site) -> None:
-    with Workbench(site.store.settings) as workbench:
-        for pause in site.sql("SELECT DISTINCT queue FROM queuemon.queue_pauses"):
-            workbench.resume(pause["queue"], reason="the end of the case")
+    for row in site.sql("SELECT name FROM job_queues WHERE paused"):
+        site.workbench.resume(row["name"], reason="the end of the case")
 
 
 def _one_epoch(site: Site, *, paused: bool, epoch: int) -> list[str]:
@@ -95,7 +93,7 @@ def _one_epoch(site: Site, *, paused: bool, epoch: int) -> list[str]:
 
 
 def _pause(site: Site, variant: str) -> Deed:
-    site.plant("waiting", 16)
+    site.plant("waiting", 60)  # so that live workers have some left to ask for when it commits
     site.plant("waiting", 3, queue="reports")
     deed = applied(site, ActionKind.PAUSE, "mail", until="2h" if variant == "for two hours" else None)
     deed.pauses, deed.release = "mail", _let_go
@@ -104,8 +102,7 @@ def _pause(site: Site, variant: str) -> Deed:
 
 
 def _resume(site: Site, _variant: str) -> Deed:
-    with Workbench(site.store.settings) as workbench:
-        workbench.pause("mail", reason="before the case")
+    site.workbench.pause("mail", reason="before the case")
     site.sql("UPDATE job_queues SET paused_at = now() - interval '1 hour' WHERE name = 'mail'")
     waiting = site.plant("waiting", 10)
     site.plant("waiting", 3, queue="reports")
@@ -152,9 +149,77 @@ def _queue_has(site: Site, column: str, wanted: object) -> list[str]:
 def _canary(site: Site, _variant: str) -> Deed:
     failed = site.plant("failed", 7)
     site.plant("waiting", 3)
-    with Workbench(site.store.settings) as workbench:
-        plan = workbench.plan(ActionKind.CANARY, failed, steps=(1, 2, 4))
-    return Deed(act=lambda store: actions.apply(store, plan, reason="kill test"), plan=plan)
+    return applied(site, ActionKind.CANARY, failed, steps=(1, 2, 4))
+
+
+def _edit(site: Site, _variant: str) -> Deed:
+    failed = site.plant("failed", 2)
+    site.plant("waiting", 3)
+    return applied(site, ActionKind.EDIT, failed[0], payload='{"n": 12345678901234567, "edited": []}')
+
+
+def _erase(site: Site, _variant: str) -> Deed:
+    """Jobs that stand, and the copies of others."""
+    site.workbench.apply(site.workbench.plan(ActionKind.DELETE, site.plant("failed", 3)), reason="before the case")
+    site.plant("failed", 4)
+    site.plant("waiting", 7)
+    site.plant("waiting", 3, queue="reports")
+    return applied(site, ActionKind.ERASE, "queue:mail")
+
+
+def _repair(site: Site, variant: str) -> Deed:
+    """Drift of most kinds that an action, and not the relay, puts right; or a list that has vanished."""
+    site.plant("waiting", 9)
+    site.plant("waiting", 3, queue="reports")
+    site.plant("scheduled", 2)
+    marks = [f"job:{job_id}" for job_id in site.planted.ids("waiting", queue="mail")]
+    if variant == "list gone":
+        site.redis.delete("queue:mail", *marks)
+    else:
+        strays = site.redis.lrange("queue:mail", 0, 1)
+        site.redis.ltrim("queue:mail", 5, -1)  # three are lost, two come to lie in another list
+        site.redis.delete(*marks[:3])
+        site.redis.rpush("queue:reports", *strays)
+        for gen in (1, 2):
+            site.redis.rpush("queue:mail", _nobodys(gen))
+        site.redis.persist("queue:mail")
+        site.redis.expire("queue:mail", 3600)
+    return applied(site, ActionKind.REPAIR, None, wait_seconds=0.0)
+
+
+def _adopt(site: Site, _variant: str) -> Deed:
+    """Elements in quarantine that can be made jobs of, and one that cannot."""
+    site.plant("waiting", 3)
+    site.redis.rpush("queuemon:quarantine:mail", *[_nobodys(gen) for gen in (1, 2, 3, 4)], "{not JSON")
+    deed = applied(site, ActionKind.ADOPT, "mail")
+
+    def holds(site: Site) -> list[str]:
+        jobs, left = len(site.rows()) - len(site.planted.jobs), site.redis.llen("queuemon:quarantine:mail")
+        # A crash between the commit and the removal leaves an element whose job exists; the list says so.
+        return [] if jobs == 4 and left >= 1 else [f"{jobs} jobs were made of 4 elements, {left} are left"]
+
+    deed.holds = holds
+    return deed
+
+
+def _nobodys(gen: int) -> str:
+    """An element of a job without a row."""
+    return encode_element({"id": str(uuid7()), "gen": gen, "queue": "mail", "payload": {"n": gen}})
+
+
+def _undo(site: Site, variant: str) -> Deed:
+    """An action of another kind, done; it is taken back before, or while, workers take its jobs."""
+    scene = ACTIONS[ActionKind(variant)]
+    first = scene.prepare(site, scene.variants[0])
+    first.act(site.store)
+    assert first.plan is not None
+    deed = applied(site, ActionKind.UNDO, first.plan.id)
+    deed.exempt, deed.release = first.exempt, _let_go
+    if first.plan.kind.removes:
+        done = site.sql("SELECT unnest(done_ids) AS id FROM queuemon.action_chunks WHERE action_id = %s", first.plan.id)
+        back = {row["id"] for row in done}
+        deed.holds = lambda site: [f"{i} was deleted and did not come back" for i in sorted(back - set(site.rows()))]
+    return deed
 
 
 _BY_FILTER, _BOTH = ("filter",), ("filter", "selection")
@@ -175,8 +240,13 @@ ACTIONS = {
         (ActionKind.PRIORITISE, _prioritise, ("plain",), MODES),
         (ActionKind.SCALE, _scale, ("plain", "with a command"), MODES),
         (ActionKind.CANARY, _canary, ("selection",), ("live",)),  # it waits for the results of its jobs
+        (ActionKind.EDIT, _edit, ("one job",), MODES),
+        (ActionKind.REPAIR, _repair, ("mixed", "list gone"), MODES),
+        (ActionKind.ADOPT, _adopt, ("plain",), MODES),
+        (ActionKind.ERASE, _erase, _BY_FILTER, MODES),
+        (ActionKind.UNDO, _undo, tuple(kind.value for kind in ActionKind if kind.undoable), MODES),
     )
 }
 
-#: Kinds that cannot be applied yet; a kind that can is here or there, or a test fails.
-PENDING = {ActionKind.UNDO, ActionKind.ERASE, ActionKind.EDIT, ActionKind.REPAIR, ActionKind.ADOPT}
+#: Kinds that cannot be planned yet: their scenes wait, and a test fails as soon as they need not.
+PENDING = {ActionKind.UNDO, ActionKind.ERASE}

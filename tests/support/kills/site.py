@@ -17,7 +17,7 @@ from queuemon.config import Settings
 from queuemon.contract import decode_element
 from queuemon.engine.ids import uuid7
 from queuemon.engine.publisher import publish
-from queuemon.store import Store
+from queuemon.workbench import Workbench
 from tests.support.actions import STATES
 from tests.support.kills.workers import QUEUES
 
@@ -41,11 +41,12 @@ class Planted:
 
 
 class Site:
-    """Both stores of a lane. `store` is used here for planning and by forked children for all they do."""
+    """Both stores of a lane. Plans are made here; forked children use `store`, with connections of their own."""
 
     def __init__(self, settings: Settings, folder: Path) -> None:
         self.settings = settings
-        self.store = Store(settings)
+        self.workbench = Workbench(settings)
+        self.store = self.workbench.store
         self.folder = folder
         self.starts_file = folder / "starts.jsonl"
         self.pg: psycopg.Connection[Any] = psycopg.connect(

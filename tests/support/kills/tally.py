@@ -33,6 +33,18 @@ def table(verdicts: Sequence[Verdict]) -> str:
     return "\n".join(rows)
 
 
+def by_scene(verdicts: Sequence[Verdict]) -> str:
+    """A row per action and duty: how many kills, and at how many different boundaries."""
+    found: dict[str, list[Verdict]] = {}
+    for verdict in verdicts:
+        found.setdefault(Name.of(verdict.case).scene, []).append(verdict)
+    rows = [f"{'':<20}{'kills':>7}{'boundaries':>12}"]
+    for scene, some in found.items():
+        places = {point.partition(" ")[2] for v in some for point in v.points}
+        rows.append(f"{scene:<20}{sum(v.kills for v in some):>7,}{len(places):>12,}")
+    return "\n".join(rows)
+
+
 def causes(verdicts: Sequence[Verdict]) -> str:
     """What happened to L0 workers that a claim would have refused, by cause."""
     found = Counter(line.partition(" ")[2] for v in verdicts for line in v.explained)

@@ -24,6 +24,8 @@ from queuemon.store import Store
 
 LEVELS = ("L0", "L1", "L2")
 QUEUES = ("mail", "reports", "bulk")
+#: An element that ends a worker of another make, once it has done all before it.
+STOP = b"stop"
 #: Seconds that a job takes.
 WORK = 0.001
 
@@ -70,6 +72,11 @@ _CLAIM = (
 """
 )
 
+_NOTE = """
+INSERT INTO job_logs (job_id, queue, kind, gen, status, finished_at)
+SELECT id, queue, 'started', gen, status, now() FROM jobs WHERE id = %(id)s
+"""
+
 _DONE = "UPDATE jobs SET status = 'completed', finished_at = now(), updated_at = now() WHERE id = %(id)s"
 
 
@@ -86,11 +93,13 @@ class _Foreign:
             if found is None:
                 continue
             key, raw = found
+            if raw == STOP:
+                return
             element = json.loads(raw)
             names = {"id": UUID(element["id"]), "gen": element["gen"]}
             if not claims:
                 self.pg.execute(_TAKE, names)
-            elif self.pg.execute(_CLAIM, names).rowcount != 1:
+            elif not self._claimed(names):
                 self._refused(key, raw, names)
                 continue
             self.starts.write(element["id"], element["gen"], element["queue"])
@@ -98,6 +107,14 @@ class _Foreign:
             fence = " AND gen = %(gen)s AND status = 'active'" if claims else ""
             self.pg.execute(_DONE + fence, names)
             self.pops.delete(f"job:{element['id']}")
+
+    def _claimed(self, names: dict[str, Any]) -> bool:
+        """Claim and make a note of it, in one transaction: whoever wants the row meanwhile waits for its end."""
+        with self.pg.transaction():
+            claimed = self.pg.execute(_CLAIM, names).rowcount == 1
+            if claimed:
+                self.pg.execute(_NOTE, names)
+        return claimed
 
     def _refused(self, key: bytes, raw: bytes, names: dict[str, Any]) -> None:
         """Back to the pop end where the job still waits (its queue is, or was, paused); else its generation is over."""
