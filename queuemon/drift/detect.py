@@ -22,7 +22,7 @@ from queuemon.contract import JobStatus
 from queuemon.drift import held as lists_held
 from queuemon.drift import lists, payloads, signs
 from queuemon.drift.elements import Fingerprints
-from queuemon.drift.held import EMPTY_IDS, NONE, Held, Poison, inside
+from queuemon.drift.held import EMPTY_IDS, NONE, Held, Poison, inside, outside
 from queuemon.drift.model import CLASSES, ClassReport, DriftProgress, DriftReport, Finding
 from queuemon.model import Breakdown
 from queuemon.store import Store, drift_reads, numbers, waiting, workers
@@ -175,7 +175,7 @@ class _Comparison:
         mine = self.prints.of(ids, gens)
         seen = held.sorted
         self._unmatched(look, held, np.sort(mine))
-        lost = ~inside(mine, seen)
+        lost = outside(mine, seen)
         if lost.any():
             look.lost_ids, look.lost_gens = self._truly_lost(queue, ids[lost], gens[lost], held)
         return look
@@ -214,7 +214,7 @@ class _Comparison:
 
     def _unmatched(self, look: _Look, held: Held, due: Array) -> None:
         """What the list holds that no due waiting row of the queue stands for, and what it holds twice."""
-        other = ~inside(held.prints, due)
+        other = outside(held.prints, due)
         ids, gens, prints = held.ids[other], held.gens[other], held.prints[other]
         verdicts = self._judge(look, ids, gens)
         wrong = verdicts > 0

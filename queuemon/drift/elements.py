@@ -125,17 +125,24 @@ def _same(head: Array, at: int, expected: bytes) -> Array:
 
 
 class Fingerprints:
-    """64 bits for an id and its generation, with a salt of its own: two looks cannot err on the same job."""
+    """64 bits for an id and its generation, with a salt of its own: the next comparison cannot err on the same job."""
 
     def __init__(self, rng: np.random.Generator) -> None:
-        self._salt = rng.integers(1, 2**63, size=4, dtype=np.uint64) * np.uint64(2) + np.uint64(1)
+        self._salt = rng.integers(1, 2**63, size=3, dtype=np.uint64)
 
     def of(self, ids: Array, gens: Array) -> Array:
         """The fingerprints of ids (16 bytes each) with their generations."""
         halves = np.ascontiguousarray(ids).view(np.uint64).reshape(-1, 2)
-        a, b, c, d = self._salt
-        mixed = (halves[:, 0] * a) ^ ((halves[:, 1] * b) + (gens.astype(np.uint64) * c))
-        mixed ^= mixed >> np.uint64(29)
-        mixed *= d
-        found: Array = mixed ^ (mixed >> np.uint64(32))
-        return found
+        mixed = _mix(halves[:, 0] ^ self._salt[0])
+        mixed = _mix(mixed + (halves[:, 1] ^ self._salt[1]))
+        return _mix(mixed + (gens.astype(np.uint64) ^ self._salt[2]))
+
+
+def _mix(x: Array) -> Array:
+    """The finaliser of SplitMix64: every bit of the input moves every bit of the output."""
+    x = x ^ (x >> np.uint64(30))
+    x = x * np.uint64(0xBF58476D1CE4E5B9)
+    x = x ^ (x >> np.uint64(27))
+    x = x * np.uint64(0x94D049BB133111EB)
+    found: Array = x ^ (x >> np.uint64(31))
+    return found

@@ -58,10 +58,14 @@ class Held:
         return {i.tobytes() for i in self.ids[self.gens < 0]}
 
     def twice(self) -> Array:
-        """Fingerprints that the list holds more than once, each once."""
+        """Fingerprints of what the list holds more than once, each once; their ids are compared whole."""
         prints, counts = np.unique(self.prints[self.sure], return_counts=True)
-        found: Array = prints[counts > 1]
-        return found
+        repeated = prints[counts > 1]
+        if not len(repeated):
+            return repeated
+        there = np.flatnonzero(inside(self.prints, repeated) & self.sure)
+        seen = Counter((self.ids[n].tobytes(), int(self.gens[n]), int(self.prints[n])) for n in there.tolist())
+        return np.array(sorted({mark for (_, _, mark), n in seen.items() if n > 1}), dtype=np.uint64)
 
 
 def digest_of(raw: bytes) -> str:
@@ -159,3 +163,10 @@ def inside(some: Array, ordered: Array) -> Array:
     at = np.searchsorted(ordered, some)
     found: Array = ordered[np.minimum(at, len(ordered) - 1)] == some
     return found
+
+
+def outside(some: Array, ordered: Array) -> Array:
+    """Which of `some` are not among `ordered`, which is sorted; quicker than `inside` where nearly all are."""
+    mine = np.sort(some)
+    missing = mine[~inside(mine, ordered)]
+    return inside(some, missing)
