@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -14,7 +15,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from queuemon.actions import bulk
 from queuemon.config import Settings
-from queuemon.errors import QueuemonError, StoreError
+from queuemon.errors import LimitExceeded, PlanOutdated
 from queuemon.store import claims, outbox
 from queuemon.store.claims import Lease
 from tests.support.proofs import Proof
@@ -41,6 +42,8 @@ def machine_over(world: World) -> type[RuleBasedStateMachine]:
     """The machine's class over one pair of stores, which each example begins with empty."""
 
     class Machine(RuleBasedStateMachine):
+        broken = False
+
         @initialize()
         def begin(self) -> None:
             world.begin()
@@ -136,24 +139,26 @@ def machine_over(world: World) -> type[RuleBasedStateMachine]:
 
         @rule()
         def drift_is_repaired(self) -> None:
-            try:
+            with suppress(LimitExceeded, PlanOutdated):  # a budget or the breaker refuses it
                 world.wb.apply(world.wb.plan("repair", None, wait_seconds=0.0), reason="model")
-            except QueuemonError as error:
-                assert not isinstance(error, StoreError), error  # a budget or the breaker may refuse it
 
         @invariant()
         def nothing_is_wrong(self) -> None:
-            assert world.violations() == []
+            found = world.violations()
+            self.broken = bool(found)
+            assert found == []
 
         def teardown(self) -> None:
             """Everything that was interrupted goes on, the queues run, and all that was due comes to an end."""
+            if self.broken:
+                return
             for row in world.sql("SELECT id FROM queuemon.actions WHERE state = 'running' ORDER BY started_at"):
                 world.wb.resume_action(row["id"])
             world.sql("UPDATE queuemon.queue_pauses SET until = now() - interval '1 second'")
             self.what_was_scheduled_falls_due()
             for n in range(len(world.hands)):
                 world.bury(n)
-            for _ in range(400):
+            for _ in range(30):
                 world.relay()
                 hand = world.hands[0]
                 hand.pop()
@@ -181,10 +186,9 @@ def world(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[World
 
 def run(world: World, number: int, *, examples: int, steps: int) -> None:
     """So many examples of so many steps, the same ones for the same number."""
-    phases = (Phase.generate,) if examples > 100 else (Phase.generate, Phase.shrink)
     chosen = hypothesis_settings(
-        max_examples=examples, stateful_step_count=steps, deadline=None, database=None, phases=phases,
-        suppress_health_check=list(HealthCheck), print_blob=False,
+        max_examples=examples, stateful_step_count=steps, deadline=None, database=None,
+        phases=(Phase.generate,), suppress_health_check=list(HealthCheck), report_multiple_bugs=False, print_blob=False,
     )  # fmt: skip
     run_state_machine_as_test(seed(number)(machine_over(world)), settings=chosen)
 
@@ -192,15 +196,15 @@ def run(world: World, number: int, *, examples: int, steps: int) -> None:
 @pytest.mark.prove
 def test_nothing_is_lost_or_doubled_whatever_happens_in_whatever_order(world: World, proof: Proof) -> None:
     for case in proof.cases([f"seed {n}" for n in range(100)], sample=1):
-        run(world, int(case.removeprefix("seed ")), examples=20, steps=40)
+        run(world, int(case.removeprefix("seed ")), examples=10, steps=30)
 
 
-def test_the_machine_finds_a_publication_that_was_never_promised(
-    world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def forget(*_: Any) -> list[Any]:
+def test_the_machine_finds_a_publication_that_is_forgotten(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    def forget(*given: Any) -> list[Any]:
+        real(*given)
         return []
 
+    real = outbox.take
     monkeypatch.setattr(outbox, "take", forget)
     with pytest.raises(AssertionError, match="nothing will bring it to a worker"):
         run(world, 1, examples=101, steps=20)

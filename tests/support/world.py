@@ -298,7 +298,9 @@ class World:
         found = []
         for row in self.sql("SELECT * FROM queuemon.actions"):
             accounted = row["done"] + sum(row["skipped"].values()) + row["gone"]
-            ended = ActionKind(row["kind"]).bulk and row["state"] in {"done", "partly", "refused"}
+            if not ActionKind(row["kind"]).bulk:
+                continue
+            ended = row["state"] in {"done", "partly", "refused"}
             if accounted > row["planned"] or (ended and accounted < row["planned"]):
                 found.append(f"{row['kind']} {row['id']}: {row['planned']} planned, {accounted} accounted for")
         return found
