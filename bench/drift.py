@@ -72,7 +72,7 @@ def raw_postgres(store: Store) -> None:
         pass
 
 
-def run(store: Store, total: int = 1_000_000) -> None:
+def run(store: Store, total: int) -> None:
     """Fill, measure the raw reads and the comparison in turn, then with drift planted; print figures."""
     fill(store, total)
     client: Any = store.redis.client
@@ -92,8 +92,11 @@ def run(store: Store, total: int = 1_000_000) -> None:
         slow = max((entry["duration"] for entry in client.slowlog_get(128)), default=0) / 1000
         print(
             f"comparison, {total:,} elements + {total:,} rows, {name:<18} {mine:9.0f} ms   raw: Redis"
-            f" {sorted(lists)[1]:.0f} + PostgreSQL {sorted(rows)[1]:.0f} ms   ratio {mine / bare:5.2f}   found"
-            f" {report.count:,}   longest Redis call {slow:.1f} ms (server), {report.longest_redis_ms:.1f} ms (client)"
+            f" {sorted(lists)[1]:.0f} + PostgreSQL {sorted(rows)[1]:.0f} ms   ratio {mine / bare:5.2f}"
+        )
+        print(
+            f"    found {report.count:,} ({report.summary[:90]}); longest Redis call {slow:.1f} ms (in the server),"
+            f" {report.longest_redis_ms:.1f} ms (there and back)"
         )
     print(f"peak memory of a process that compares: {_memory(store)}")
 
@@ -104,7 +107,7 @@ def _plant(store: Store, n: int) -> None:
     if not n:
         return
     with store.postgres.begin(seconds=0) as connection:
-        for status, offset in (("completed", 100_000), ("failed", 500_000)):
+        for status, offset in (("completed", 20_000), ("failed", 100_000)):
             connection.execute(
                 text(
                     "UPDATE jobs SET status = :status WHERE id IN (SELECT id FROM jobs WHERE queue = :queue"
@@ -113,15 +116,15 @@ def _plant(store: Store, n: int) -> None:
                 {"status": status, "queue": QUEUE, "offset": offset, "n": n},
             )
     for _ in range(n):
-        client.lset(key, 700_000 + client.incr("bench:n"), "poison")
+        client.lset(key, client.llen(key) * 7 // 10 + client.incr("bench:n"), "poison")
 
 
 def _memory(store: Store) -> str:
     """Resident memory of a fresh process before and at the peak of one comparison."""
     code = (
-        "import resource\nfrom queuemon import config\nfrom queuemon.store import Store\n"
+        "import re\nfrom pathlib import Path\nfrom queuemon import config\nfrom queuemon.store import Store\n"
         "from queuemon.drift import detect\nstore = Store(config.load())\n"
-        "peak = lambda: f'{resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:.0f} MB'\n"
+        "peak = lambda: re.search(r'VmHWM:\\s*(.*)', Path('/proc/self/status').read_text())[1]\n"
         "before = peak()\ndetect.compare(store, wait_seconds=0.0)\nprint(before, 'before,', peak(), 'at the peak')"
     )
     settings = store.settings

@@ -106,8 +106,11 @@ class _Comparison:
         self.prints = Fingerprints(np.random.default_rng())
         with store.postgres.begin(read_only=True) as connection:
             self.every = tuple(q.name for q in numbers.queues(connection, store.tables))
-        self.hands = {worker for _, worker, _ in signs.hands(store, self.meter)}
         self.queues = self.every if queues is None else tuple(queues)
+        self.scope = signs.Scope(
+            queues=self.queues, every=self.every, keys=tuple(lists.every_list(store, self.meter)), deep=deep
+        )
+        self.hands = {worker for _, worker, _ in self.scope.hands(store.redis.keys)}
         self.readable = list(self.queues)
         self.findings: list[Finding] = []
         self.counts: Counter[int] = Counter()
@@ -122,11 +125,11 @@ class _Comparison:
             if not (look := self._first(queue)).clean:
                 looks.append(look)
         self._leave_out_the_misplaced(looks)
-        first_signs = signs.read(self.store, self.meter, self.queues, every=self.every, deep=self.deep)
+        first_signs = signs.read(self.store, self.meter, self.scope)
         differing = payloads.first(self.store, self.meter, self.readable) if self.deep else {}
         waited = self._wait(stuck=bool(first_signs.of(6)))
         self._second_looks(looks)
-        second_signs = signs.read(self.store, self.meter, self.queues, every=self.every, deep=self.deep)
+        second_signs = signs.read(self.store, self.meter, self.scope, again=first_signs)
         for finding in signs.both(first_signs, second_signs):
             self._add(finding)
         for number, n in signs.motion(first_signs, second_signs).items():

@@ -193,20 +193,24 @@ def markers(store: Store, meter: Meter, ids: Sequence[str]) -> dict[str, int]:
     return {i: int(gen) for i, gen in zip(ids, found, strict=True) if gen is not None and gen.isdigit()}
 
 
-def matching(store: Store, meter: Meter, template: str) -> list[str]:
-    """Keys that a template may have made, with SCAN, never KEYS. 1 M keys: 0.3 s, no step over 1 ms."""
-    glob = re.sub(r"([*?\[\]\\])", r"\\\1", template)
-    glob = re.sub(r"\{(name|worker|id)\}", "*", glob)
+def every_list(store: Store, meter: Meter) -> list[str]:
+    """The keys of all lists, with SCAN, never KEYS. 1 M keys: 0.3 s, no step over 1 ms."""
     found: set[bytes] = set()
     cursor: Any = 0
     with store.redis.call() as client:
         while not meter.stopped:
             at = cursor
-            cursor, some = meter.redis(lambda: client.scan(at, match=glob, count=SCAN_COUNT))  # noqa: B023
+            cursor, some = meter.redis(lambda: client.scan(at, count=SCAN_COUNT, _type="LIST"))  # noqa: B023
             found.update(cast(list[bytes], some))
             if not cursor:
                 break
-    return sorted(raw.decode("utf-8", "surrogateescape") for raw in found)
+    return sorted(raw.decode("utf-8", "replace") for raw in found)
+
+
+def pattern(template: str) -> re.Pattern[str]:
+    """Keys that a template made, taken apart. Workers' names hold no colon, queues' names may."""
+    regex = re.escape(template).replace(re.escape("{worker}"), "(?P<worker>[^:]+)")
+    return re.compile(regex.replace(re.escape("{name}"), "(?P<name>.+)"), re.DOTALL)
 
 
 def _piped(store: Store, meter: Meter, commands: Sequence[tuple[Any, ...]]) -> list[Any]:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Any, Final
 from uuid import UUID
 
 from queuemon.contract import JobStatus, Keys, decode_element
@@ -52,51 +51,83 @@ def motion(first: Signs, second: Signs) -> dict[int, int]:
     return {number: len(found.keys() - second.of(number).keys()) for number, found in first.found.items()}
 
 
-def read(store: Store, meter: lists.Meter, queues: Sequence[str], *, every: Sequence[str], deep: bool) -> Signs:
-    """One look. In PostgreSQL walks of partial indexes, in Redis one SCAN of the keys and a pipeline per 500 keys."""
-    found = Signs()
-    _rows(store, meter, found, set(queues), deep=deep)
-    _flags(store, meter, found, queues)
-    held = hands(store, meter)
-    _lives(store, meter, found, queues, [key for key, _, queue in held if queue in queues])
-    _hands_of_the_dead(store, meter, found, [hand for hand in held if hand[2] in queues])
-    if set(queues) >= set(every):
-        _strangers(store, meter, found, every)
+@dataclass(frozen=True, kw_only=True)
+class Scope:
+    """What is looked at: some queues, all there are, and the lists that there were when the comparison began."""
+
+    queues: tuple[str, ...]
+    every: tuple[str, ...]
+    keys: tuple[str, ...]
+    deep: bool
+
+    def hands(self, keys: Keys) -> list[tuple[str, str, str]]:
+        """(key, worker, queue) of everything in hand."""
+        made = lists.pattern(keys.processing)
+        return [(m[0], m["worker"], m["name"]) for m in map(made.fullmatch, self.keys) if m is not None]
+
+
+def read(store: Store, meter: lists.Meter, scope: Scope, *, again: Signs | None = None) -> Signs:
+    """One look: in PostgreSQL walks of partial indexes, in Redis a pipeline per 500 keys. A second one (`again`) looks
+    only for what the first found."""
+    found, queues = Signs(), scope.queues
+
+    def wanted(*numbers: int) -> bool:
+        return again is None or any(again.of(n) for n in numbers)
+
+    if wanted(6, 7, 16):
+        _rows(store, meter, found, set(queues), deep=scope.deep, wanted=wanted)
+    if wanted(10):
+        _flags(store, meter, found, queues)
+    hands = [hand for hand in scope.hands(store.redis.keys) if hand[2] in set(queues)]
+    if wanted(9):
+        _lives(store, meter, found, queues, [key for key, _, _ in hands])
+    if wanted(15):
+        _hands_of_the_dead(store, meter, found, hands)
+    if wanted(14) and set(queues) >= set(scope.every):
+        _strangers(store, meter, found, scope)
     return found
 
 
 # ------------------------------------------------------------------------------------------------------ PostgreSQL
 
 
-def _rows(store: Store, meter: lists.Meter, found: Signs, queues: set[str], *, deep: bool) -> None:
+def _rows(
+    store: Store, meter: lists.Meter, found: Signs, queues: set[str], *, deep: bool, wanted: Callable[..., bool]
+) -> None:
     t, lease = store.tables, store.settings.lease_seconds
 
     def look() -> None:
         with store.postgres.begin(seconds=600, read_only=True) as connection:
-            for late in drift_reads.stuck(connection, t, lease_seconds=lease, limit=LIMIT):
-                if late.queue in queues:
-                    found.add((late.id, late.gen, late.at), _late(late, 6))
-            for late in drift_reads.overdue(connection, t, limit=LIMIT):
-                if late.queue in queues:
-                    found.add((late.id, late.gen, late.at), _late(late, 7))
-            for odd in drift_reads.odd(connection, t, limit=LIMIT):
-                if odd.queue in queues:
-                    finding = Finding(
-                        number=16, queue=odd.queue, job_id=odd.id, gen=odd.gen, row=odd.status.value, row_gen=odd.gen,
-                        detail=odd.what,
-                    )  # fmt: skip
-                    found.add((odd.id, odd.what), finding)
-            rows, age = drift_reads.hanging(connection, t, seconds=HANGING_SECONDS)
-            if rows:
-                detail = f"{rows:,} publications hang, the oldest for {age:.0f} s"
-                found.add("publications", Finding(number=16, queue="", jobs=rows, detail=detail, key="publications"))
-            for miss in drift_reads.miscounts(connection, t, completed=deep):
-                if miss.queue in queues:
-                    detail = f"the counter of {miss.state} says {miss.counted:,}, the rows are {miss.rows:,}"
-                    known = ("count", miss.queue, miss.state, miss.rows - miss.counted)
-                    found.add(known, Finding(number=16, queue=miss.queue, detail=detail, key=f"count:{miss.state}"))
+            stuck = drift_reads.stuck(connection, t, lease_seconds=lease, limit=LIMIT) if wanted(6) else []
+            overdue = drift_reads.overdue(connection, t, limit=LIMIT) if wanted(7) else []
+            for number, some in ((6, stuck), (7, overdue)):
+                for late in some:
+                    if late.queue in queues:
+                        found.add((late.id, late.gen, late.at), _late(late, number))
+            if wanted(16):
+                _numbers(store, connection, found, queues, deep=deep)
 
     meter.postgres(look)
+
+
+def _numbers(store: Store, connection: Any, found: Signs, queues: set[str], *, deep: bool) -> None:
+    t = store.tables
+    for odd in drift_reads.odd(connection, t, limit=LIMIT):
+        if odd.queue in queues:
+            finding = Finding(
+                number=16, queue=odd.queue, job_id=odd.id, gen=odd.gen, row=odd.status.value, row_gen=odd.gen,
+                detail=odd.what,
+            )  # fmt: skip
+            found.add((odd.id, odd.what), finding)
+    rows, age = drift_reads.hanging(connection, t, seconds=HANGING_SECONDS)
+    if rows:
+        detail = f"{rows:,} publications hang, the oldest for {age:.0f} s"
+        found.add("publications", Finding(number=16, queue="", jobs=rows, detail=detail, key="publications"))
+    for miss in drift_reads.miscounts(connection, t, completed=deep):
+        if miss.queue in queues:
+            detail = f"the counter of {miss.state} says {miss.counted:,}, the rows are {miss.rows:,}"
+            known = ("count", miss.queue, miss.state, miss.rows - miss.counted)
+            found.add(known, Finding(number=16, queue=miss.queue, detail=detail, key=f"count:{miss.state}"))
 
 
 def _late(late: Late, number: int) -> Finding:
@@ -131,19 +162,6 @@ def _flags(store: Store, meter: lists.Meter, found: Signs, queues: Sequence[str]
         detail = f"PostgreSQL says {word} (epoch {flag.epoch}), Redis {here} (epoch {epoch})"
         key = store.redis.keys.paused_key(queue)
         found.add((queue, flag.epoch, epoch, paused), Finding(number=10, queue=queue, detail=detail, key=key))
-
-
-def hand_pattern(keys: Keys) -> re.Pattern[str]:
-    """In-hand keys taken apart. Workers' names hold no colon, queues' names may."""
-    regex = re.escape(keys.processing).replace(re.escape("{worker}"), "(?P<worker>[^:]+)")
-    return re.compile(regex.replace(re.escape("{name}"), "(?P<name>.+)"), re.DOTALL)
-
-
-def hands(store: Store, meter: lists.Meter) -> list[tuple[str, str, str]]:
-    """(key, worker, queue) of everything in hand."""
-    pattern = hand_pattern(store.redis.keys)
-    matches = [pattern.fullmatch(key) for key in lists.matching(store, meter, store.redis.keys.processing)]
-    return [(m[0], m["worker"], m["name"]) for m in matches if m is not None]
 
 
 def _lives(store: Store, meter: lists.Meter, found: Signs, queues: Sequence[str], in_hand: Sequence[str]) -> None:
@@ -198,18 +216,17 @@ def _not_running(store: Store, meter: lists.Meter, raws: Sequence[bytes]) -> int
     return left
 
 
-def _strangers(store: Store, meter: lists.Meter, found: Signs, every: Sequence[str]) -> None:
+def _strangers(store: Store, meter: lists.Meter, found: Signs, scope: Scope) -> None:
     keys = store.redis.keys
-    known = {keys.queue_key(q) for q in every}
-    there = lists.matching(store, meter, keys.queue)
-    for key in there:
-        if key not in known:
+    known = {keys.queue_key(queue) for queue in scope.every}
+    made = lists.pattern(keys.queue)
+    others = [key for key in scope.keys if key not in known and made.fullmatch(key)]
+    kinds = lists.types(store, meter, [*others, *sorted(known)])
+    for key in others:
+        if kinds[key] != "none":
+            detail = f"{key} belongs to no queue of job_queues ({keys.queue_name(key)!r})"
+            found.add(key, Finding(number=14, queue="", key=key, detail=detail))
+    for key in known:
+        if kinds[key] not in {"list", "none"}:
             name = keys.queue_name(key)
-            finding = Finding(
-                number=14, queue="", key=key, detail=f"{key} belongs to no queue of job_queues ({name!r})"
-            )
-            found.add(key, finding)
-    kinds = lists.types(store, meter, sorted(known & set(there)))
-    for key, kind in kinds.items():
-        if kind not in {"list", "none"}:
-            found.add(key, Finding(number=14, queue=keys.queue_name(key), key=key, detail=f"{key} holds a {kind}"))
+            found.add(key, Finding(number=14, queue=name, key=key, detail=f"{key} holds a {kinds[key]}"))

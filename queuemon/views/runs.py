@@ -13,7 +13,9 @@ from queuemon.model import ActionKind, ActionProgress, ActionRecord, ActionResul
 from queuemon.render.text import clean, duration
 
 #: Kinds whose target is the name of a queue.
-OF_QUEUES: Final = frozenset({ActionKind.PAUSE, ActionKind.RESUME, ActionKind.PRIORITISE, ActionKind.SCALE})
+OF_QUEUES: Final = frozenset(
+    {ActionKind.PAUSE, ActionKind.RESUME, ActionKind.PRIORITISE, ActionKind.SCALE, ActionKind.ADOPT}
+)
 
 
 class Runs(HasTraits):

@@ -95,18 +95,31 @@ def test_a_canary_has_an_outcome_for_every_job_that_it_reached(desk: Desk, wb: W
     assert [(o.job_id, o.outcome) for o in outcomes(wb, result.id)] == [(i, "done") for i in sorted(ids)[:2]]
 
 
+class Patience(threading.Event):
+    """A stop that nobody asks for: remembers how long it was waited for, and does not wait."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.waits: list[float] = []
+
+    def wait(self, timeout: float | None = None) -> bool:
+        self.waits.append(timeout or 0.0)
+        return False
+
+
 def test_a_rate_makes_chunks_of_a_second_and_waits_between_them(desk: Desk, wb: Workbench) -> None:
     desk.add("failed", 8)
-    stop, seen = threading.Event(), list[int]()
-
-    def hear(p: ActionProgress) -> None:
-        seen.append(p.done)
-        if len(seen) == 2:
-            stop.set()
-
-    result = wb.apply(wb.plan("retry", "queue:mail status:failed"), progress=hear, stop=stop, rate=4)
+    stop, seen = Patience(), list[int]()
+    result = wb.apply(
+        wb.plan("retry", "queue:mail status:failed"), progress=lambda p: seen.append(p.done), stop=stop, rate=4
+    )  # fmt: skip
     assert seen == [4, 8]
     assert result.done == 8
+    desk.add("failed", 3)
+    slow = Patience()
+    wb.apply(wb.plan("retry", "queue:mail status:failed"), stop=slow, rate=0.01)
+    assert slow.waits[0] == 0
+    assert 0 < slow.waits[1] <= 100 < slow.waits[2] <= 200
     for wrong in (0, -1, float("nan"), 1e9):
         with pytest.raises(InvalidValue):
             wb.apply(wb.plan("retry", desk.add("failed")), rate=wrong)
