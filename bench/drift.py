@@ -11,7 +11,7 @@ from sqlalchemy import text
 
 from bench.measure import milliseconds
 from queuemon.drift import detect
-from queuemon.store import Store, waiting
+from queuemon.store import Store
 
 QUEUE = "drift-bench"
 
@@ -67,9 +67,14 @@ def raw_redis(store: Store) -> None:
 
 
 def raw_postgres(store: Store) -> None:
-    """The waiting rows by keyset, 10,000 at a time, thrown away: the same statement as the comparison's."""
-    for _ in waiting.pages(store.postgres, QUEUE):
-        pass
+    """Ids and generations of all waiting rows by one bare COPY, thrown away."""
+    with store.postgres.begin(seconds=0) as connection:
+        driver = connection.connection.driver_connection
+        assert driver is not None
+        query = f"COPY (SELECT id, gen FROM jobs WHERE queue = '{QUEUE}' AND status = 'waiting') TO STDOUT"
+        with driver.cursor() as cursor, cursor.copy(query) as rows:
+            for _ in rows:
+                pass
 
 
 def run(store: Store, total: int) -> None:

@@ -230,16 +230,20 @@ class Workbench:
         *,
         deep: bool = False,
         wait_seconds: float | None = None,
+        level: str = "L2",
         progress: Callable[[DriftProgress], None] | None = None,
         stop: threading.Event | None = None,
     ) -> DriftReport:
         """Where PostgreSQL and Redis disagree, looked at twice with a pause between (default: 2 s, or as long as
-        workers need to beat). `deep` compares payloads and counts completed jobs too. Changes nothing."""
+        workers need to beat). `deep` compares payloads and counts completed jobs too; `level` is the workers', which
+        says what they drop by themselves. Changes nothing."""
         from queuemon.drift import detect
 
         names = [queues] if isinstance(queues, str) else queues
         chosen = None if names is None else [self.queue_name(name) for name in names]
-        return detect.compare(self.store, chosen, deep=deep, wait_seconds=wait_seconds, progress=progress, stop=stop)
+        return detect.compare(
+            self.store, chosen, deep=deep, wait_seconds=wait_seconds, level=level, progress=progress, stop=stop
+        )
 
     def quarantine(self, queue: str, *, limit: int = 100) -> tuple[Quarantined, ...]:
         """The elements of a queue that were set aside, the oldest first; their bytes are hostile."""

@@ -97,21 +97,17 @@ def windows(store: Store, meter: Meter, key: str) -> Iterator[Window]:
     while not meter.stopped:
         overlap = len(anchor)
         raws = _range(store, meter, key, -(depth + size), -(depth - overlap + 1))
-        fresh = raws
-        if anchor:
-            at = _find(raws, anchor)
-            if at is None and len(raws) < size + overlap:
-                return  # the pop end has come as far as what was read already
-            if at is None:
-                # More was pushed than a window holds: all of this is new or was read before. Go on where that ends.
-                depth, sure = depth + len(raws) - overlap, False
-                continue
-            fresh = raws[:at]
+        at = _find(raws, anchor) if anchor else len(raws)
+        if at is None:
+            # More was pushed than a window holds, or the anchor was popped or set aside: nothing is left out, and from
+            # here on nothing counts as twice there.
+            at, depth, sure = len(raws), depth - overlap, False
+        else:
             depth += len(raws) - overlap - at
+        fresh = raws[:at]
         if not fresh:
             return
         yield Window(raws=fresh, depth=depth, sure=sure)
-        sure = True
         depth += len(fresh)
         if len(raws) < size + overlap:
             return

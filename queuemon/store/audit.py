@@ -178,8 +178,9 @@ def recent(connection: Connection, t: Tables, limit: int) -> tuple[ActionRecord,
 
 
 def one(connection: Connection, t: Tables, action_id: UUID) -> ActionRecord | None:
-    """An action by its id."""
-    row = connection.execute(select(t.actions, _silent(t)).where(t.actions.c.id == action_id)).mappings().first()
+    """An action by its id; without the ids of a selection."""
+    listed = [*(c for c in t.actions.c if c.key != "ids"), _silent(t)]
+    row = connection.execute(select(*listed).where(t.actions.c.id == action_id)).mappings().first()
     return _record(row) if row is not None else None
 
 

@@ -11,28 +11,31 @@ from queuemon.model import JobOutcome
 from queuemon.schema.tables import Tables
 from queuemon.store.audit import RUNNING
 
-#: Chunks read for one page at most: of whole chunks the first gives a page.
-PAGE_CHUNKS = 20
+#: Outcomes that a chunk is expected to give, at least: so many chunks are read for a page.
+CHUNK_GIVES = 1_000
 
 
 def outcomes(
     connection: Connection, t: Tables, action_id: UUID, steps: Sequence[UUID], *, after: UUID | None, limit: int
 ) -> tuple[JobOutcome, ...]:
     """Outcomes in keyset order after a job's id: done, skipped with the reason, gone. `steps` are the actions that
-    did it, where that was not the action itself. A page of 1,000 of an action of a million: about 5 ms."""
+    did it, where that was not the action itself. A page of 1,000 takes about 15 ms in an action of a
+    million jobs, 40 ms in a selection of 100,000."""
     found: list[JobOutcome] = []
     reached = connection.execute(select(t.actions.c.cursor).where(t.actions.c.id == action_id)).scalar_one_or_none()
     while reached is not None and len(found) < limit and (after is None or after < reached):
-        end = _end_of_chunks(connection, t, steps, after) or reached
+        end = _end_of_chunks(connection, t, steps, after, 1 + limit // CHUNK_GIVES) or reached
         found += _between(connection, t, action_id, steps, after=after, end=min(end, reached), limit=limit - len(found))
         after = end
     return tuple(found)
 
 
-def _end_of_chunks(connection: Connection, t: Tables, steps: Sequence[UUID], after: UUID | None) -> UUID | None:
+def _end_of_chunks(
+    connection: Connection, t: Tables, steps: Sequence[UUID], after: UUID | None, chunks: int
+) -> UUID | None:
     c = t.action_chunks.c
     some = select(c.last_id).where(c.action_id.in_(list(steps)), c.last_id > after if after else true())
-    next_ = connection.execute(some.order_by(c.last_id).limit(PAGE_CHUNKS)).scalars().all()
+    next_ = connection.execute(some.order_by(c.last_id).limit(chunks)).scalars().all()
     return next_[-1] if next_ else None
 
 
@@ -55,7 +58,8 @@ def _between(
     )
     known = union_all(done.where(here), skipped.where(here)).cte("known")
     # Of a selection the ids are kept: what is in no chunk no longer existed.
-    selected = select(func.unnest(a.ids).label("id")).where(a.id == action_id).subquery("selected")
+    all_ = select(func.unnest(a.ids).label("id")).where(a.id == action_id).subquery("all_ids")
+    selected = select(all_.c.id).where(all_.c.id <= end, all_.c.id > after if after else true()).subquery("selected")
     gone = (
         select(selected.c.id, literal("gone"), literal(""))
         .join_from(selected, known, known.c.id == selected.c.id, isouter=True)

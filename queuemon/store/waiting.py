@@ -1,6 +1,6 @@
 """What waits in PostgreSQL, read by the ten thousand as arrays; the comparison of the stores stands on it.
 
-Rows travel as binary COPY and are never taken apart one by one: 1 M waiting jobs are 16 MB and about a second.
+A page travels as one value and is never taken apart row by row: 1 M waiting jobs are 28 MB and about a second.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
-from sqlalchemy import Connection, Integer, Select, Uuid, cast, column, func, literal, select, true, tuple_
-from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg
+from sqlalchemy import LargeBinary, Select, Uuid, cast, column, func, literal, select, true, tuple_
+from sqlalchemy.dialects.postgresql import aggregate_order_by
 from sqlalchemy.sql.elements import ColumnElement
 
 from queuemon.contract import JobStatus
@@ -23,12 +23,8 @@ from queuemon.store.postgres import Postgres
 #: Rows per statement.
 PAGE: Final = 10_000
 
-#: A row of binary COPY (id, gen, run_at): each value behind its length.
-_ROW: Final = np.dtype(
-    [("n", ">i2"), ("a", ">i4"), ("id", "V16"), ("b", ">i4"), ("gen", ">i4"), ("c", ">i4"), ("at", ">i8")]
-)
-_HEADER: Final = 19
-_TRAILER: Final = 2
+#: A row as PostgreSQL packs it: id, generation, run_at in microseconds.
+_ROW: Final = np.dtype([("id", "V16"), ("gen", ">i4"), ("at", ">i8")])
 
 #: Where PostgreSQL's clock begins to count.
 _EPOCH: Final = datetime(2000, 1, 1, tzinfo=UTC)
@@ -45,7 +41,7 @@ def pages(postgres: Postgres, queue: str) -> Iterator[tuple[Array, Array]]:
     t = postgres.tables
     after: tuple[datetime, bytes] | None = None
     while True:
-        rows = _copied(postgres, _page(t, queue, after))
+        rows = _packed(postgres, _page(t, queue, after))
         if len(rows):
             yield rows["id"], rows["gen"].astype(np.int64)
         if len(rows) < PAGE:
@@ -62,7 +58,7 @@ def still(postgres: Postgres, ids: Sequence[bytes]) -> dict[bytes, int]:
     """
     found: dict[bytes, int] = {}
     for first in range(0, len(ids), PAGE):
-        rows = _copied(postgres, _still(postgres.tables, ids[first : first + PAGE]))
+        rows = _packed(postgres, _still(postgres.tables, ids[first : first + PAGE]))
         found.update(zip((i.tobytes() for i in rows["id"]), rows["gen"].tolist(), strict=True))
     return found
 
@@ -92,7 +88,7 @@ def _page(t: Tables, queue: str, after: tuple[datetime, bytes] | None) -> Select
         at, job_id = after
         beyond = tuple_(j.c.run_at, j.c.id) > tuple_(cast(literal(at), TIMESTAMPTZ), cast(literal(job_id.hex()), Uuid))
     return (
-        select(j.c.id, cast(j.c.gen, Integer), j.c.run_at)
+        select(j.c.id, j.c.gen, j.c.run_at)
         .where(j.c.queue == queue, *due(t), beyond)
         .order_by(j.c.run_at, j.c.id)
         .limit(PAGE)
@@ -101,23 +97,16 @@ def _page(t: Tables, queue: str, after: tuple[datetime, bytes] | None) -> Select
 
 def _still(t: Tables, ids: Sequence[bytes]) -> Select[Any]:
     j = t.jobs
-    return select(j.c.id, cast(j.c.gen, Integer), j.c.run_at).where(
-        j.c.id == func.any(array_of(ids_text(ids))), *due(t), ~pending(t)
-    )
+    return select(j.c.id, j.c.gen, j.c.run_at).where(j.c.id == func.any(array_of(ids_text(ids))), *due(t), ~pending(t))
 
 
-def _copied(postgres: Postgres, query: Select[Any]) -> Array:
-    """The rows of a query of (id, gen, run_at)."""
-    compiled = query.compile(dialect=PGDialect_psycopg())  # type: ignore[no-untyped-call]
-    statement = f"COPY ({compiled.string}) TO STDOUT (FORMAT binary)"
+def _packed(postgres: Postgres, query: Select[Any]) -> Array:
+    """The rows of a query of (id, gen, run_at), as one value made by PostgreSQL: a message for each row would cost
+    this side as much as all the rest of a comparison."""
+    page = query.subquery("page")
+    row = func.uuid_send(page.c.id).op("||")(func.int4send(page.c.gen)).op("||")(func.timestamptz_send(page.c.run_at))
+    nothing = aggregate_order_by(literal(b"", LargeBinary), page.c.run_at, page.c.id)
+    whole = select(func.string_agg(row, nothing, type_=LargeBinary))
     with postgres.statement() as connection:
-        data = _read(connection, statement, compiled.params)
-    body = memoryview(data)[_HEADER : len(data) - _TRAILER]
-    return np.frombuffer(body, dtype=_ROW)
-
-
-def _read(connection: Connection, statement: str, parameters: Any) -> bytes:
-    driver = connection.connection.driver_connection
-    assert driver is not None
-    with driver.cursor() as cursor, cursor.copy(statement, parameters) as copy:
-        return b"".join(bytes(block) for block in copy)
+        data = connection.execute(whole).scalar_one()
+    return np.frombuffer(data or b"", dtype=_ROW)

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from queuemon.config import Settings
+from queuemon.drift import lists
 from queuemon.drift.model import CLASSES, DriftReport
 from queuemon.engine.ids import uuid7
 from queuemon.store import outbox
@@ -169,6 +170,22 @@ def test_pushes_and_pops_while_windows_are_read_neither_hide_nor_double_an_eleme
     finally:
         stop.set()
         thread.join()
+
+
+def test_more_pushes_than_a_window_holds_hide_and_double_nothing(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    plant = site.plant
+    ghosts = plant.plant(2, 1).marks
+    plant.healthy(1_700)
+    read, calls = lists._range, iter(range(1_000))
+
+    def pushed_meanwhile(*arguments: Any) -> list[bytes]:
+        if next(calls) in {1, 6}:
+            plant.healthy(1_300)
+        return read(*arguments)
+
+    monkeypatch.setattr(lists, "_range", pushed_meanwhile)
+    report = site.look(queues="mail")
+    assert {mark_of(f) for f in report.findings} == ghosts, report.summary
 
 
 def test_one_queue_is_looked_at_alone(site: Site) -> None:
