@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Protocol
 from uuid import UUID
 
 from queuemon.actions import bulk, canary, queue_changes
 from queuemon.actions.entries import Journal
 from queuemon.actions.resuming import Tell, Teller, reopened
-from queuemon.errors import InvalidValue, NotAllowed, UnknownAction
+from queuemon.engine.publisher import publish
+from queuemon.errors import InvalidValue, NotAllowed, StoreError, UnknownAction
 from queuemon.model import ActionKind, ActionProgress, ActionRecord, ActionResult, Pause, Plan
 from queuemon.store import Store, audit
 from queuemon.store.audit import Entry
@@ -113,6 +115,9 @@ def _carry_out(
             if kind is ActionKind.CANARY:
                 return canary.repeated(connection, store, entry)
             return journal.repeated(connection, entry)
+    if entry.cursor is not None and not kind.bulk and kind is not ActionKind.CANARY:
+        with suppress(StoreError):  # the relay publishes it then
+            publish(store, outbox_ids=bulk.interrupted(store, entry))
     if others is not None and kind in others:
         return others[kind](store, journal, entry, progress=progress, stop=stop)
     if kind is ActionKind.CANARY:

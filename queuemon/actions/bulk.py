@@ -16,7 +16,7 @@ from queuemon.engine.publisher import Published, publish
 from queuemon.errors import QueuemonError, StoreTimeout
 from queuemon.filters import JobFilter
 from queuemon.model import ActionProgress, ActionResult
-from queuemon.store import Store, changes
+from queuemon.store import Store, changes, outbox
 from queuemon.store.audit import Entry
 from queuemon.store.chunks import LEGAL, Chunk, Order, chunks_of, find_chunks, standings, untouched
 from queuemon.store.filtering import conditions
@@ -57,6 +57,9 @@ def carry_out(
     stopped = False
     chunks: deque[Chunk] = deque()
     with _publishing(store) as publisher:
+        if entry.cursor is not None:
+            for row in interrupted(store, entry):
+                publisher.send(row)
         while entry.running:
             if asked.wait(_pause(entry, started, before, rate)):
                 stopped = True
@@ -188,6 +191,12 @@ def _state(planned: int, done: int) -> str:
     if done >= planned:
         return "done"
     return "partly" if done else "refused"
+
+
+def interrupted(store: Store, entry: Entry) -> list[int]:
+    """Outbox rows of a process that was killed between a commit and its publication; there may be no relay."""
+    with store.postgres.begin(read_only=True) as connection:
+        return outbox.left_by(connection, store.tables, entry.record.id, chunks=AHEAD + 2)
 
 
 class _Publisher:

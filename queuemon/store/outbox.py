@@ -79,6 +79,14 @@ def _lock_due(t: Tables) -> Select[Any]:
     )
 
 
+def left_by(connection: Connection, t: Tables, action_id: UUID, *, chunks: int) -> list[int]:
+    """Rows that the last chunks of an action wrote and nobody published: what a crash left. Reads the outbox once."""
+    p, c = t.publications, t.action_chunks.c
+    last = select(c.done_ids).where(c.action_id == action_id).order_by(c.n.desc()).limit(chunks).subquery("last")
+    mine = select(last.c.done_ids).where(p.c.job_ids.op("&&")(last.c.done_ids)).exists()
+    return list(connection.execute(select(p.c.id).where(mine).order_by(p.c.id)).scalars())
+
+
 def take(connection: Connection, t: Tables, outbox_ids: Sequence[int]) -> list[Publication]:
     """Delete due rows and return those of their jobs that are waiting, due and in time, with their current generation.
 

@@ -137,3 +137,23 @@ def test_stale_statistics_do_not_make_each_chunk_read_every_job_in_its_state(
         ).scalar_one()
     assert outcome.done == 10
     assert (read > 2_000) is control, read
+
+
+def test_who_goes_on_with_an_action_publishes_what_the_first_process_committed_and_did_not(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ids = desk.add("failed", 3)
+    plan = actions.plan(desk.store, "retry", ids)
+    with monkeypatch.context() as patch:
+        patch.setattr("queuemon.actions.bulk.publish", _killed)
+        with pytest.raises(KeyboardInterrupt):
+            actions.apply(desk.store, plan, reason="")
+    assert desk.listed() == []
+    result = actions.apply(desk.store, plan, reason="")
+    assert (result.done, result.published) == (3, True)
+    assert desk.listed() == [(str(i), 5) for i in ids]
+    assert desk.number("queuemon.publications") == 0
+
+
+def _killed(*_: object, **__: object) -> None:
+    raise KeyboardInterrupt

@@ -164,7 +164,13 @@ class Case:
             last = self._ended(Child(self.site.store, act, thread="main", number=number).end())
             self.verdict.recovery = f"{way}, killed once"
         if way != "relay":
+            # Where nobody else is at work any more, who goes on must leave nothing to a relay: there may be none.
+            alone = self.mode == "idle" and deed.plan is not None and self.draw.random() < 0.5
+            if alone:
+                self.site.wait_alone()
             self._again(deed)
+            if alone and self.site.owed():
+                self.verdict.unexpected.append("who went on with the action left a publication to a relay")
         if deed.relay:
             self._start(_relay)
         return last

@@ -147,9 +147,9 @@ def _queue_has(site: Site, column: str, wanted: object) -> list[str]:
 
 
 def _canary(site: Site, _variant: str) -> Deed:
-    failed = site.plant("failed", 7)
+    failed = site.plant("failed", 5)
     site.plant("waiting", 3)
-    return applied(site, ActionKind.CANARY, failed, steps=(1, 2, 4))
+    return applied(site, ActionKind.CANARY, failed, steps=(1, 4))
 
 
 def _edit(site: Site, _variant: str) -> Deed:
