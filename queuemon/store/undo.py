@@ -116,11 +116,12 @@ def counted(connection: Connection, t: Tables, undone: Undone) -> tuple[Mapping[
     rows = connection.execute(select(*each.c, func.count()).group_by(*each.c))
     back: dict[str, int] = {}
     left: dict[Left, int] = {}
-    for takes_it, name, word, is_homeless, n in rows:
-        if takes_it:
-            back[name] = back.get(name, 0) + n
+    for row in rows:
+        n = row[4]
+        if row[0]:
+            back[row[1]] = back.get(row[1], 0) + n
         else:
-            key = Left(status=None if word is None else t.status_of(word), homeless=is_homeless)
+            key = Left(status=None if row[2] is None else t.status_of(row[2]), homeless=row[3])
             left[key] = left.get(key, 0) + n
     return back, left
 
