@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Final
+from uuid import UUID
 
 from queuemon.actions import text, undo
 from queuemon.actions.entries import Journal, result
@@ -16,8 +17,8 @@ from queuemon.engine.publisher import Published, publish
 from queuemon.errors import QueuemonError, StoreTimeout
 from queuemon.filters import JobFilter
 from queuemon.model import ActionKind, ActionProgress, ActionResult
-from queuemon.store import Store, changes, outbox
-from queuemon.store import undo as copies
+from queuemon.store import Store, changes, erasing, outbox
+from queuemon.store import undo as undoing
 from queuemon.store.audit import Entry
 from queuemon.store.chunks import LEGAL, Chunk, Order, chunks_of, find_chunks, standings, untouched
 from queuemon.store.filtering import conditions
@@ -95,7 +96,7 @@ def _next_chunks(store: Store, entry: Entry, rate: float | None) -> list[Chunk]:
     kind, t = entry.record.kind, store.tables
     if undo.of_jobs(entry):
         with store.postgres.begin(seconds=FIND_SECONDS, read_only=True) as connection:
-            return copies.find_chunks(connection, t, undo.undone_of(entry), after=entry.cursor, rows=rows)
+            return undoing.find_chunks(connection, t, undo.undone_of(entry), after=entry.cursor, rows=rows)
     if entry.ids is not None:
         return chunks_of(entry.ids, after=entry.cursor, chunk_rows=rows)
     where = JobFilter.parse(entry.record.target)
@@ -148,15 +149,19 @@ def _change(store: Store, journal: Journal, entry: Entry, chunk: Chunk) -> tuple
             connection, t, order, chunk, action_id=entry.record.id, also=also,
             keep_days=settings.undo_days, logged=entry.ids is not None and len(entry.ids) <= LOGGED_IDS,
         )  # fmt: skip
-        now = standings(connection, t, order, outcome.missed) if outcome.missed else {}
+        copies: tuple[UUID, ...] = ()
+        if kind is ActionKind.ERASE:
+            copies = erasing.forget(connection, t, chunk, missed=outcome.missed, action_id=entry.record.id)
+        missed = [i for i in outcome.missed if i not in set(copies)]
+        now = standings(connection, t, order, missed) if missed else {}
         skipped = {i: text.why_not(kind, standing) for i, standing in now.items()}
         moved = journal.advance(
             connection,
             held,
             cursor=chunk.last,
-            done=outcome.done,
+            done=outcome.done + len(copies),
             skipped=skipped,
-            gone=len(outcome.missed) - len(skipped),
+            gone=len(missed) - len(skipped),
         )
     return moved, outcome.publication
 
@@ -168,8 +173,8 @@ def _change_back(store: Store, journal: Journal, entry: Entry, chunk: Chunk) -> 
         if not held.running or held.cursor != entry.cursor:
             return held, None
         logged = held.record.planned <= LOGGED_IDS
-        outcome = copies.take_back(connection, t, undone, chunk, action_id=entry.record.id, logged=logged)
-        now = copies.standing(connection, t, undone, outcome.missed) if outcome.missed else {}
+        outcome = undoing.take_back(connection, t, undone, chunk, action_id=entry.record.id, logged=logged)
+        now = undoing.standing(connection, t, undone, outcome.missed) if outcome.missed else {}
         skipped = {i: undo.why_not(undone, now[i]) if i in now else text.COPY_GONE for i in outcome.missed}
         moved = journal.advance(connection, held, cursor=chunk.last, done=outcome.done, skipped=skipped)
     return moved, outcome.publication

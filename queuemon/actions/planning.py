@@ -14,7 +14,7 @@ from queuemon.errors import InvalidValue, LimitExceeded, StoreTimeout, UnknownAc
 from queuemon.filters import JobFilter
 from queuemon.filters.tree import Search
 from queuemon.model import ActionKind, Breakdown, Plan, PostgresHalf, QueueStats
-from queuemon.store import Store, numbers, plans
+from queuemon.store import Store, erasing, numbers, plans
 from queuemon.store.chunks import LEGAL, Order, Standing, among
 from queuemon.store.filtering import conditions
 from queuemon.store.names import queue_named
@@ -50,6 +50,7 @@ _RULES: Final[Mapping[ActionKind, _Rule]] = {
     ActionKind.EDIT: _Rule(options=frozenset({"payload"})),
     ActionKind.RESCUE: _Rule(narrowed="status:stuck"),
     ActionKind.DELETE_STUCK: _Rule(narrowed="status:stuck"),
+    ActionKind.ERASE: _Rule(),
     ActionKind.PAUSE: _Rule(options=frozenset({"until", "holder"})),
     ActionKind.RESUME: _Rule(options=frozenset({"holder"})),
     ActionKind.PRIORITISE: _Rule(options=frozenset({"priority"})),
@@ -261,6 +262,8 @@ def _plan_selection(store: Store, asked: _Asked, ids: tuple[UUID, ...]) -> Plan:
         some = plans.sample(connection, t, taken, LEGAL[kind], asked.sample)
         left, gone = plans.left_of_selection(connection, t, scene.order, ids)
         used_up = plans.used_up(connection, t, taken) if kind is ActionKind.RESCUE else 0
+        copies = erasing.only_copies(connection, t, ids) if kind is ActionKind.ERASE else 0
+        gone -= copies
     if gone == len(ids):
         raise UnknownJob(
             f"there is no job {ids[0]}" if len(ids) == 1 else f"none of the {len(ids):,} selected jobs exists",
@@ -271,7 +274,7 @@ def _plan_selection(store: Store, asked: _Asked, ids: tuple[UUID, ...]) -> Plan:
     base = Plan(
         id=asked.id, kind=kind, target=target, ids=ids, cutoff=cutoff, count=0, sample=some, options=scene.options
     )
-    return _made(scene, found, left, base, gone=gone, used_up=used_up)
+    return _made(scene, found, left, base, gone=gone, used_up=used_up, copies=copies)
 
 
 def _made(
@@ -282,6 +285,7 @@ def _made(
     *,
     gone: int = 0,
     used_up: int = 0,
+    copies: int = 0,
 ) -> Plan:
     """The plan with its counts, and what they mean."""
     reasons: dict[str, int] = {text.NO_LONGER_EXISTS: gone} if gone else {}
@@ -291,8 +295,9 @@ def _made(
     excluded = text.breakdown(reasons)
     if found is None:
         return replace(base, excluded=excluded, effect="changes nothing: no job that matches can be in such a state")
+    found = replace(found, count=replace(found.count, value=found.count.value + copies))
     count = found.count
-    effect, warnings = _meaning(scene, found, used_up)
+    effect, warnings = _meaning(scene, found, used_up, copies)
     return replace(
         base,
         count=count.value,
@@ -306,7 +311,7 @@ def _made(
     )
 
 
-def _meaning(scene: _Scene, found: plans.Matching, used_up: int) -> tuple[str, tuple[str, ...]]:
+def _meaning(scene: _Scene, found: plans.Matching, used_up: int, copies: int) -> tuple[str, tuple[str, ...]]:
     """What it means, in words, and what the operator must know."""
     store, order, count = scene.store, scene.order, found.count
     touched = _touched(store, scene.half, found.by_queue)
@@ -321,6 +326,9 @@ def _meaning(scene: _Scene, found: plans.Matching, used_up: int) -> tuple[str, t
             return effect, text.move_warnings(shown, target, touched) + idle
         case ActionKind.RESCUE:
             return text.rescue_effect(count, used_up), twice + text.paused_warnings(touched) + idle
+        case ActionKind.ERASE:
+            waits = any(b.label in {"waiting", "scheduled"} for b in found.by_status)
+            return text.erasure_effect(count, found.by_status, copies), (text.STILL_IN_REDIS,) if waits else ()
         case kind if kind.removes:
             return text.removal_effect(count, found.by_status, store.settings.undo_days), twice
         case _:

@@ -49,6 +49,9 @@ MAY_RUN_TWICE: Final = (
     "a job may run twice: its worker may only be cut off and still be at it; whatever it writes later is refused"
 )
 
+#: What erasing cannot reach at once.
+STILL_IN_REDIS: Final = "what waits has an element in Redis that holds the payload until a worker meets and drops it"
+
 REDIS_SILENT: Final = "Redis did not answer: the relay will publish them when it does"
 FLAG_UNTOLD: Final = "Redis did not answer: workers still see it in PostgreSQL"
 

@@ -452,6 +452,18 @@ def test_a_rate_is_more_than_nothing(queuemon: Run, jobs: Jobs, urls: StackUrls)
     assert statuses(urls) == {"waiting": 4}
 
 
+def test_erased_jobs_leave_no_copy(queuemon: Run, jobs: Jobs, urls: StackUrls) -> None:
+    first, second = jobs(2)
+    assert queuemon("delete", str(first), "--yes")[0] == 0
+    code, out, _ = queuemon("erase", str(second))
+    assert (code, "cannot be undone" in out) == (0, True)
+    assert queuemon("erase", str(first), str(second), "--yes", "--reason", "asked to forget")[0] == 0
+    assert statuses(urls) == {}
+    with psycopg.connect(urls.database_url) as connection:
+        assert connection.execute("SELECT count(*) FROM queuemon.undo_jobs").fetchone() == (0,)
+    assert queuemon("undo", "last", "--yes")[0] in {2, 4}, "nothing is left to bring back"
+
+
 def test_holders_of_a_pause_are_listed_and_let_go_one_by_one(queuemon: Run, urls: StackUrls) -> None:
     assert queuemon("pauses")[:2] == (4, "No queue is paused.\n")
     assert queuemon("pause", MAIL, "--holder", "billing", "--reason", "month end", "--yes")[0] == 0
