@@ -208,6 +208,8 @@ def main(names: Sequence[str]) -> int:
         print(f"No level {', '.join(unknown)}: there are {', '.join(known)}.", file=sys.stderr)
         return 2
     wanted = [level for level in known if not names or level.startswith(tuple(names))]
+    # Started in the background, it may have been told to ignore Ctrl-C; tests press it.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     ARTIFACTS.mkdir(exist_ok=True)
     environment = {**os.environ, "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}"}
     started = time.monotonic()

@@ -157,7 +157,8 @@ class Stack:
         if not self.directory.exists():
             make_folder(self.directory, 0o711 if account.switch else 0o700)
         self._refuse_foreign_folder()
-        if not (self.directory / _LOCK).exists() and any(self.directory.iterdir()):
+        # In this order: another command that makes the stack at this moment begins with the lock.
+        if any(self.directory.iterdir()) and not (self.directory / _LOCK).exists():
             raise StackError(
                 f"the folder {self.directory} holds something else",
                 expected="an empty or a new folder, or one that queuemon demo up has made",

@@ -253,6 +253,8 @@ class World:
         """What must never be and is; empty at every moment."""
         rows = {row["id"]: row for row in self.sql("SELECT * FROM jobs")}
         live, lost = self.live(), self.lost()
+        # What is past its deadline goes to no worker: the next look of a relay lets it expire.
+        late = {row["id"] for row in self.sql("SELECT id FROM jobs WHERE status = 'waiting' AND expires_at <= now()")}
         there = {(job, gen) for _, job, gen in live}
         promised = {row["id"] for row in self.sql("SELECT DISTINCT unnest(job_ids) AS id FROM queuemon.publications")}
         found = [f"{job} started {n} times in generation {gen}" for (job, gen), n in self.starts.items() if n > 1]
@@ -264,7 +266,11 @@ class World:
         found += [
             f"{job} waits in generation {row['gen']} and nothing will bring it to a worker"
             for job, row in rows.items()
-            if row["status"] == "waiting" and job not in promised and (job, row["gen"]) not in there and not lost
+            if row["status"] == "waiting"
+            and job not in late
+            and job not in promised
+            and (job, row["gen"]) not in there
+            and not lost
         ]
         found += [f"{job} has gone" for job in self.acknowledged - rows.keys() - self.removed()]
         return found + self._wrong_counts(rows) + self._wrong_actions()
