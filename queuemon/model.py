@@ -146,6 +146,13 @@ class RedisQueue:
     pause_epoch: int | None
     #: Elements set aside because they meant nothing.
     quarantined: int
+    #: Elements of a list that a hard pause has parked; they will be served when it ends.
+    parked: int = 0
+
+    @property
+    def elements(self) -> int:
+        """Elements that wait in Redis: in the list, and parked."""
+        return self.length + self.parked
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -210,7 +217,7 @@ class Snapshot:
                     "oldest_waiting_at": q.oldest_waiting_at,
                     "workers": q.workers,
                     "concurrency": q.queue.concurrency,
-                    "in_redis": listed[q.name].length if q.name in listed else None,
+                    "in_redis": listed[q.name].elements if q.name in listed else None,
                 }
                 for q in self.queues
             ]
@@ -274,7 +281,8 @@ class Attempt:
 class RedisPlace:
     """Where a job was found in Redis; a hint, since elements move while one looks."""
 
-    #: "list", "in hand", "nowhere", "unknown" (Redis away, or not found within the bound).
+    #: "list", "parked" (in the list of a hard pause), "in hand", "nowhere", "unknown" (Redis away, or not found within
+    #: the bound).
     where: str
     #: Position from the pop end, 0 is next; None when not in a list or beyond the bound.
     position: int | None = None

@@ -369,9 +369,19 @@ class Workbench:
         """Plan and apply in one: failed and expired jobs run again with fresh attempts."""
         return self.apply(self.plan("retry", where), reason=reason)
 
-    def pause(self, queue: str, *, reason: str = "", until: str | datetime | None = None) -> ActionResult:
-        """No claim begun after this succeeds; running jobs finish."""
-        return self.apply(self.plan("pause", queue, until=until), reason=reason)
+    def pause(
+        self,
+        queue: str,
+        *,
+        reason: str = "",
+        until: str | datetime | None = None,
+        holder: str | None = None,
+        hard: bool = False,
+    ) -> ActionResult:
+        """No claim begun after this succeeds; running jobs finish. `hard` also parks the list, for workers that do not
+        know the flag; the plan says what that cannot stop. Each `holder` (default: you) has a pause of its own."""
+        named = {} if holder is None else {"holder": holder}
+        return self.apply(self.plan("pause", queue, until=until, hard=hard, **named), reason=reason)
 
     def resume(self, queue: str, *, reason: str = "") -> ActionResult:
         """Deadlines are extended by the time paused, then the queue runs on."""

@@ -47,6 +47,8 @@ MAY_RUN_TWICE: Final = (
 
 REDIS_SILENT: Final = "Redis did not answer: the relay will publish them when it does"
 FLAG_UNTOLD: Final = "Redis did not answer: workers still see it in PostgreSQL"
+PARKING_UNTOLD: Final = "Redis did not answer: the list is not parked yet; the relay does it when Redis answers"
+STILL_MOVING: Final = "elements that others pushed are still being moved: the relay goes on"
 
 
 def counted(n: int, noun: str = "job") -> str:

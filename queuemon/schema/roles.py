@@ -48,8 +48,11 @@ def acl(keys: Keys | None = None) -> str:
             templates.marker,
             templates.processing,
             templates.paused,
+            templates.parked,
+            templates.sifted,
             templates.quarantine,
             templates.wake,
+            templates.epoch,
         )
     )
     read = "+@read +@connection +info +time"
