@@ -605,6 +605,35 @@ class Pause:
 
 
 @dataclass(frozen=True, kw_only=True)
+class WorkerLevel:
+    """How disciplined the workers at hand are, as far as the stores show it."""
+
+    #: "L0" (take and update by id), "L1" (claim), "L2" (ours: claim, hold, beat, fence); "" where it is not known.
+    level: str
+    #: What the profile says (`worker_level`); "" where it says nothing.
+    stated: str
+    #: What was seen, in sentences; the last one says what decided.
+    evidence: tuple[str, ...]
+    #: What queuemon promises at the assumed level.
+    promise: str
+
+    @property
+    def assumed(self) -> str:
+        """What repairs go by: L0 where nothing is known."""
+        return self.known or "L0"
+
+    @property
+    def known(self) -> str:
+        """The lower of what was seen and what the profile states; "" where neither is known."""
+        return min((word for word in (self.level, self.stated) if word), default="")
+
+    @property
+    def contradicted(self) -> bool:
+        """Whether less was seen than the profile states."""
+        return bool(self.level and self.stated) and self.level < self.stated
+
+
+@dataclass(frozen=True, kw_only=True)
 class Check:
     """One line of `queuemon doctor`."""
 

@@ -15,7 +15,7 @@ from queuemon.errors import FilterError, InvalidValue
 from queuemon.filters.values import milliseconds
 from queuemon.model import ActionKind, Pause, Plan, PostgresHalf, QueueStats
 from queuemon.render.text import duration
-from queuemon.store import Store, audit, numbers
+from queuemon.store import Store, audit, discipline, numbers
 from queuemon.store.names import queue_named
 
 #: A pause ends at most this far ahead.
@@ -45,6 +45,8 @@ class _Seen:
     actor: str
     limit: int
     command: bool
+    #: The workers are known to be L0; asked for a pause alone.
+    blind: bool
 
     @property
     def clock(self) -> datetime:
@@ -56,6 +58,7 @@ def plan(store: Store, kind: ActionKind, target: object, *, plan_id: UUID, given
     """What an action would do to a queue; `count` is 0 where it would change nothing."""
     if not isinstance(target, str):
         raise InvalidValue(f"the target is a {type(target).__name__}", expected="the name of a queue")
+    blind = kind is ActionKind.PAUSE and discipline.find(store).known == "L0"
     with store.postgres.begin() as connection:
         half = numbers.snapshot(connection, store.tables, store.settings)
         stats = find(half, target, store.settings.keys)
@@ -67,6 +70,7 @@ def plan(store: Store, kind: ActionKind, target: object, *, plan_id: UUID, given
             actor=audit.actor_name(connection, os_user()),
             limit=store.settings.concurrency_limit,
             command=bool(store.settings.scale_command),
+            blind=blind,
         )
     made = _PLANS[kind](seen, given)
     return Plan(
@@ -103,7 +107,9 @@ def _plan_pause(seen: _Seen, given: Mapping[str, Any]) -> _Made:
     if hard:
         effect += "; the list is parked, out of the reach of workers that do not know the flag"
         warnings += _cannot_stop(seen)
-    else:
+    elif seen.blind:
+        warnings.append("the workers here do not ask for the flag (L0): pause hard to keep the jobs from them")
+    if not hard:
         mine = options.get("holder", seen.actor)
         if any(p.hard and p.holder == mine for p in seen.holders) and not any(
             p.hard and p.holder != mine for p in seen.holders
