@@ -55,8 +55,8 @@ def acl(keys: Keys | None = None) -> str:
             templates.epoch,
         )
     )
-    read = "+@read +@connection +info +time"
+    read = "+@read +@connection +info +time +acl|whoami"
     return (
         f"ACL SETUSER {READER} on >PASSWORD {patterns.replace('~', '%R~')} {read}\n"
-        f"ACL SETUSER {OPERATOR} on >PASSWORD {patterns} {read} +@write +@scripting -@dangerous +info\n"
+        f"ACL SETUSER {OPERATOR} on >PASSWORD {patterns} {read} +@write +@scripting -@dangerous +info +acl|whoami\n"
     )
