@@ -422,6 +422,10 @@ class Workbench:
         heard = cast("Callable[[ActionProgress], None] | None", progress)
         return cast(CanaryResult, self.apply(plan, reason=reason, progress=heard, stop=stop))
 
+    def undo(self, action_id: UUID | str = "last", *, reason: str = "") -> ActionResult:
+        """Take an action back ("last": the newest that can be); what has moved on since is left alone and named."""
+        return self.apply(self.plan(ActionKind.UNDO, action_id), reason=reason)
+
     def actions(self, limit: int = 50) -> tuple[ActionRecord, ...]:
         """The audit trail, newest first."""
         from queuemon import actions

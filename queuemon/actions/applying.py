@@ -8,7 +8,7 @@ from contextlib import suppress
 from typing import Protocol
 from uuid import UUID
 
-from queuemon.actions import bulk, canary, queue_changes
+from queuemon.actions import bulk, canary, queue_changes, undo
 from queuemon.actions.entries import Journal
 from queuemon.actions.resuming import Tell, Teller, reopened
 from queuemon.engine.publisher import publish
@@ -125,8 +125,10 @@ def _carry_out(
             store, journal, entry, retry=lambda step: apply(store, step, reason=entry.record.reason),
             progress=heard, stop=stop,
         )  # fmt: skip
-    elif kind.bulk:
+    elif kind.bulk or undo.of_jobs(entry):
         done = bulk.carry_out(store, journal, entry, progress=heard, stop=stop, rate=rate)
+    elif kind is ActionKind.UNDO:
+        return undo.carry_out_queue(store, journal, entry)
     else:
         return queue_changes.carry_out(store, journal, entry)
     told()
@@ -138,13 +140,13 @@ def actions(store: Store, limit: int = 50) -> tuple[ActionRecord, ...]:
     if not 1 <= limit <= ACTIONS_LIMIT:
         raise InvalidValue(f"limit is {limit}", expected=f"1 to {ACTIONS_LIMIT:,}")
     with store.postgres.begin(read_only=True) as connection:
-        return audit.recent(connection, store.tables, limit)
+        return audit.recent(connection, store.tables, limit, undo_days=store.settings.undo_days)
 
 
 def action(store: Store, action_id: UUID) -> ActionRecord:
     """One entry of the audit trail; raises UnknownAction."""
     with store.postgres.begin(read_only=True) as connection:
-        found = audit.one(connection, store.tables, action_id)
+        found = audit.one(connection, store.tables, action_id, undo_days=store.settings.undo_days)
     if found is None:
         raise UnknownAction(
             f"there is no action {action_id}", expected="the id of an action", next_step="see `queuemon actions`"

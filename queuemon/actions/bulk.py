@@ -1,4 +1,4 @@
-"""Actions on jobs: retry, delete, clear failed, run now. Chunk by chunk, published while the next chunk changes."""
+"""Actions on jobs and the undo of them. Chunk by chunk, published while the next chunk changes."""
 
 from __future__ import annotations
 
@@ -10,13 +10,14 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Final
 
-from queuemon.actions import text
+from queuemon.actions import text, undo
 from queuemon.actions.entries import Journal, result
 from queuemon.engine.publisher import Published, publish
 from queuemon.errors import QueuemonError, StoreTimeout
 from queuemon.filters import JobFilter
-from queuemon.model import ActionProgress, ActionResult
+from queuemon.model import ActionKind, ActionProgress, ActionResult
 from queuemon.store import Store, changes, outbox
+from queuemon.store import undo as copies
 from queuemon.store.audit import Entry
 from queuemon.store.chunks import LEGAL, Chunk, Order, chunks_of, find_chunks, standings, untouched
 from queuemon.store.filtering import conditions
@@ -92,6 +93,9 @@ def _next_chunks(store: Store, entry: Entry, rate: float | None) -> list[Chunk]:
     # With a rate a chunk is what may be done in a second: the pauses between them stay short.
     rows = store.settings.chunk_rows if rate is None else min(store.settings.chunk_rows, max(1, int(rate)))
     kind, t = entry.record.kind, store.tables
+    if undo.of_jobs(entry):
+        with store.postgres.begin(seconds=FIND_SECONDS, read_only=True) as connection:
+            return copies.find_chunks(connection, t, undo.undone_of(entry), after=entry.cursor, rows=rows)
     if entry.ids is not None:
         return chunks_of(entry.ids, after=entry.cursor, chunk_rows=rows)
     where = JobFilter.parse(entry.record.target)
@@ -130,6 +134,8 @@ def _tried(store: Store, journal: Journal, entry: Entry, chunk: Chunk) -> tuple[
 
 def _change(store: Store, journal: Journal, entry: Entry, chunk: Chunk) -> tuple[Entry, int | None]:
     """One chunk in one transaction; returns the action's new row and the outbox row to publish."""
+    if undo.of_jobs(entry):
+        return _change_back(store, journal, entry, chunk)
     t, kind, settings, order = store.tables, entry.record.kind, store.settings, _order(store, entry)
     also = None
     if entry.ids is None:
@@ -155,6 +161,20 @@ def _change(store: Store, journal: Journal, entry: Entry, chunk: Chunk) -> tuple
     return moved, outcome.publication
 
 
+def _change_back(store: Store, journal: Journal, entry: Entry, chunk: Chunk) -> tuple[Entry, int | None]:
+    """One chunk of an undo in one transaction."""
+    t, undone = store.tables, undo.undone_of(entry)
+    with journal.turn(entry) as (connection, held):
+        if not held.running or held.cursor != entry.cursor:
+            return held, None
+        logged = held.record.planned <= LOGGED_IDS
+        outcome = copies.take_back(connection, t, undone, chunk, action_id=entry.record.id, logged=logged)
+        now = copies.standing(connection, t, undone, outcome.missed) if outcome.missed else {}
+        skipped = {i: undo.why_not(undone, now[i]) if i in now else text.COPY_GONE for i in outcome.missed}
+        moved = journal.advance(connection, held, cursor=chunk.last, done=outcome.done, skipped=skipped)
+    return moved, outcome.publication
+
+
 def _progress(entry: Entry, started: float, before: int) -> ActionProgress:
     record = entry.record
     per_second = (record.done - before) / max(time.monotonic() - started, 1e-6)
@@ -177,7 +197,8 @@ def _ended(journal: Journal, entry: Entry, *, stopped: bool, published: bool) ->
         skipped = dict(held.skipped)
         missing = record.planned - record.done - record.skipped
         if missing > 0 and not stopped:
-            skipped[text.SHORTFALL] = skipped.get(text.SHORTFALL, 0) + missing
+            why = text.COPY_GONE if record.kind is ActionKind.UNDO else text.SHORTFALL
+            skipped[why] = skipped.get(why, 0) + missing
         summary = text.bulk_summary(
             record.kind, planned=record.planned, done=record.done, skipped=skipped, gone=held.gone, stopped=stopped,
             published=published,

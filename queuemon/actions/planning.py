@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 from uuid import UUID, uuid4
 
-from queuemon.actions import payload, queue_plans, text
+from queuemon.actions import payload, queue_plans, text, undo
 from queuemon.contract import JobStatus
 from queuemon.errors import InvalidValue, LimitExceeded, StoreTimeout, UnknownAction, UnknownJob, UnknownQueue
 from queuemon.filters import JobFilter
@@ -54,6 +54,7 @@ _RULES: Final[Mapping[ActionKind, _Rule]] = {
     ActionKind.RESUME: _Rule(options=frozenset({"holder"})),
     ActionKind.PRIORITISE: _Rule(options=frozenset({"priority"})),
     ActionKind.SCALE: _Rule(options=frozenset({"concurrency"})),
+    ActionKind.UNDO: _Rule(),
 }
 
 
@@ -70,12 +71,14 @@ def plan(
 
     A selection freezes its ids; a filter freezes its count and the cutoff, PostgreSQL's time of the reading: relative
     times mean that moment, and what is created or reaches its end later is not touched. A purge takes the name of a
-    queue as well as a filter. Raises UnknownAction, UnknownQueue, UnknownJob (no id of a selection exists),
-    InvalidValue, FilterError, LimitExceeded, StoreError.
+    queue as well as a filter, an undo the id of an action, or "last". Raises UnknownAction, UnknownQueue, UnknownJob
+    (no id of a selection exists), InvalidValue, FilterError, LimitExceeded, StoreError.
     """
     chosen = _kind(kind)
     plan_id = action_id or uuid4()
     given = _given(chosen, options)
+    if chosen is ActionKind.UNDO:
+        return undo.plan(store, target, plan_id=plan_id)
     if not chosen.bulk:
         return queue_plans.plan(store, chosen, target, plan_id=plan_id, given=given)
     if not 0 <= sample <= SAMPLE_LIMIT:

@@ -23,6 +23,7 @@ _DONE: Final = {
     ActionKind.RESCUE: ("Rescued", "", "rescued"),
     ActionKind.DELETE_STUCK: ("Deleted", "", "deleted"),
     ActionKind.ERASE: ("Erased", "", "erased"),
+    ActionKind.UNDO: ("Took back", "", "taken back"),
 }
 
 #: Kinds that make a job that has ended run again.
@@ -36,6 +37,9 @@ _ENDED_IS_TOO_LATE: Final = _STUCK | {ActionKind.RUN_NOW, ActionKind.PURGE}
 
 #: Why a planned selection is smaller than it was.
 NO_LONGER_EXISTS: Final = "no longer exists"
+
+#: Why an undo takes back less than was changed.
+COPY_GONE: Final = "has no copy any more"
 
 #: Why fewer jobs matched a filter when it was applied than when it was planned.
 SHORTFALL: Final = "no longer matches"
@@ -87,6 +91,23 @@ def why_not(kind: ActionKind, standing: Standing) -> str:
             return "failed again meanwhile" if later else SHORTFALL
         case JobStatus.EXPIRED:
             return "expired meanwhile" if later else "has expired"
+
+
+def why_not_undone(kind: ActionKind, status: JobStatus | None, *, homeless: bool) -> str:
+    """Why an undo of this kind leaves a job alone that stands so; None: there is no such job."""
+    if homeless:
+        return "has no queue any more"
+    if kind.removes:
+        return COPY_GONE if status is None else "exists again"
+    match status:
+        case None:
+            return "was deleted"
+        case JobStatus.ACTIVE:
+            return "is running"
+        case JobStatus.COMPLETED:
+            return "completed meanwhile"
+        case _:
+            return "was changed since"
 
 
 def breakdown(reasons: Mapping[str, int]) -> tuple[Breakdown, ...]:
@@ -143,6 +164,22 @@ def removal_effect(count: Count, by_status: tuple[Breakdown, ...], keep_days: fl
     """What it means that these jobs go."""
     kept = f"copies are kept for {keep_days:g} days" if keep_days > 0 else "no copies are kept"
     return f"removes {count} {'job' if count.value == 1 else 'jobs'}{_of(by_status)}; {kept}"
+
+
+def undo_effect(kind: ActionKind, count: int) -> str:
+    """What it means that an action on jobs is taken back."""
+    if not count:
+        return "changes nothing: all of them have moved on since"
+    jobs = counted(count)
+    match kind:
+        case ActionKind.MOVE:
+            return f"{jobs} {'goes' if count == 1 else 'go'} back to the queue they came from, under a new generation"
+        case kind if kind.removes:
+            return f"{jobs} {'comes' if count == 1 else 'come'} back as they were, under a new generation"
+        case _:
+            return (
+                f"{jobs} {'stands' if count == 1 else 'stand'} again as they did before; what has started is left alone"
+            )
 
 
 def _of(by_status: tuple[Breakdown, ...]) -> str:

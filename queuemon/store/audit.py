@@ -18,6 +18,7 @@ from sqlalchemy.sql.elements import ColumnElement
 
 from queuemon.model import ActionKind, ActionRecord, Pause, Plan
 from queuemon.schema.tables import Tables
+from queuemon.store import undo
 from queuemon.store.chunks import array_of, array_text
 
 #: State of an action that has not ended; every other one is final.
@@ -69,7 +70,8 @@ def begin(connection: Connection, t: Tables, plan: Plan, *, reason: str, os_user
             options=dict(plan.options),
             ids=null() if plan.ids is None else array_of(array_text(plan.ids)),
             cutoff=plan.cutoff,
-            planned=plan.count if plan.ids is None else len(plan.ids),
+            planned=_planned(plan),
+            undo_of=UUID(plan.target) if plan.kind is ActionKind.UNDO else None,
             reason=reason,
             actor=actor(os_user),
         )
@@ -81,6 +83,13 @@ def begin(connection: Connection, t: Tables, plan: Plan, *, reason: str, os_user
     if entry.running:
         note(connection, t, plan.id, event, os_user=os_user, detail={"planned": plan.count})
     return entry
+
+
+def _planned(plan: Plan) -> int:
+    """How many jobs an action will account for: an undo goes through all copies, also of what has moved on."""
+    if plan.kind is ActionKind.UNDO:
+        return plan.count + sum(b.count for b in plan.excluded)
+    return plan.count if plan.ids is None else len(plan.ids)
 
 
 def held(connection: Connection, t: Tables, action_id: UUID) -> Entry:
@@ -170,18 +179,24 @@ def ending(connection: Connection, t: Tables, action_id: UUID) -> Mapping[str, A
     return detail or {}
 
 
-def recent(connection: Connection, t: Tables, limit: int) -> tuple[ActionRecord, ...]:
+def recent(connection: Connection, t: Tables, limit: int, *, undo_days: float = 7.0) -> tuple[ActionRecord, ...]:
     """Actions, newest first; without the ids of selections."""
-    listed = [*(c for c in t.actions.c if c.key != "ids"), _silent(t)]
+    listed = _listed(t, undo_days)
     rows = connection.execute(select(*listed).order_by(t.actions.c.started_at.desc(), t.actions.c.id).limit(limit))
     return tuple(_record(row) for row in rows.mappings())
 
 
-def one(connection: Connection, t: Tables, action_id: UUID) -> ActionRecord | None:
+def one(connection: Connection, t: Tables, action_id: UUID, *, undo_days: float = 7.0) -> ActionRecord | None:
     """An action by its id; without the ids of a selection."""
-    listed = [*(c for c in t.actions.c if c.key != "ids"), _silent(t)]
+    listed = _listed(t, undo_days)
     row = connection.execute(select(*listed).where(t.actions.c.id == action_id)).mappings().first()
     return _record(row) if row is not None else None
+
+
+def _listed(t: Tables, undo_days: float) -> list[ColumnElement[Any]]:
+    """An action's columns, and what its row alone does not say."""
+    own = [c for c in t.actions.c if c.key not in {"ids", "before"}]
+    return [*own, _silent(t), undo.undoable_until(t, undo_days), undo.undone_by(t).label("undone_by")]
 
 
 def _silent(t: Tables) -> ColumnElement[bool]:
@@ -226,5 +241,7 @@ def _record(row: RowMapping) -> ActionRecord:
         options=row["options"],
         summary=row["summary"],
         undo_of=row["undo_of"],
+        undone_by=row.get("undone_by"),
+        undoable_until=row.get("undoable_until"),
         interrupted=bool(row.get("interrupted")),
     )

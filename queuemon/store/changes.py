@@ -105,7 +105,7 @@ def change_chunk(
         .cte("changed")
     )
     publication: Any = null()
-    written: list[CTE] = [_chunk_row(t, chunk, changed, action_id)]
+    written: list[CTE] = [chunk_row(t, chunk, changed, action_id)]
     if not kind.removes:
         waits = changed.c.status == t.status_word(JobStatus.WAITING)
         sent = (
@@ -120,7 +120,7 @@ def change_chunk(
     if kind is ActionKind.RESCUE:
         written.append(leases.taken_log(t, changed, action_id=action_id))
     elif logged:
-        written.append(_events(t, changed, action_id, ActionKind.DELETE if kind.removes else kind))
+        written.append(event_rows(t, changed, action_id, ActionKind.DELETE if kind.removes else kind))
     missed = (
         select(sorted_ids(picked))
         .join_from(picked, changed, picked.c.id == changed.c.id, isouter=True)
@@ -154,13 +154,13 @@ def _values(t: Tables, order: Order) -> dict[str, Any]:
         case ActionKind.RESCUE:
             return leases.taken_values(t)
         case ActionKind.MOVE:
-            deadline = j.c.expires_at + _stood(t)
+            deadline = j.c.expires_at + stood(t)
             return {"queue": order.to, "gen": j.c.gen + 1, "expires_at": deadline, "updated_at": func.now()}
         case _:
             return {}
 
 
-def _stood(t: Tables) -> ColumnElement[Any]:
+def stood(t: Tables) -> ColumnElement[Any]:
     """How long a waiting job stood in a paused queue, which it leaves: what its resume would have given back."""
     j, q = t.jobs, t.job_queues
     stood = (
@@ -172,7 +172,7 @@ def _stood(t: Tables) -> ColumnElement[Any]:
     return func.coalesce(stood, literal(timedelta()))
 
 
-def _chunk_row(t: Tables, chunk: Chunk, changed: CTE, action_id: UUID) -> CTE:
+def chunk_row(t: Tables, chunk: Chunk, changed: CTE, action_id: UUID) -> CTE:
     c = t.action_chunks.c
     # The action's row is locked, so nobody else takes this number.
     number = select(func.coalesce(func.max(c.n) + 1, 0)).where(c.action_id == action_id).scalar_subquery()
@@ -196,7 +196,7 @@ def _undo_rows(t: Tables, order: Order, locked: CTE, action_id: UUID, keep_days:
     return insert(t.undo_jobs).from_select(["action_id", "job_id", "row", "kept_until"], row).cte("kept")
 
 
-def _events(t: Tables, changed: CTE, action_id: UUID, kind: ActionKind) -> CTE:
+def event_rows(t: Tables, changed: CTE, action_id: UUID, kind: ActionKind) -> CTE:
     word = literal(kind.value, Text)
     row = select(changed.c.id, changed.c.queue, word, changed.c.gen, literal(action_id, Uuid), word)
     columns = ["job_id", "queue", "kind", "gen", "action_id", "status"]
@@ -214,7 +214,7 @@ def add_holder(
     holder: str,
     reason: str,
     until: datetime | None,
-    action_id: UUID,
+    action_id: UUID | None,
     hard: bool = False,
 ) -> PauseFlag | None:
     """Pause a queue for a holder (again: what it said before is replaced); None when there is no such queue."""

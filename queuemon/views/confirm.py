@@ -49,6 +49,7 @@ SHOWN_ELSEWHERE: Final = frozenset(
         "hard",
         "holder",
         "of",
+        "undoes",
         "payload",
         "priority",
         "concurrency",
@@ -343,7 +344,7 @@ def headline(plan: Plan, many: str, about: str, keys: Keys) -> str:
             what = f"{plan.count:,} quarantined {'element' if plan.count == 1 else 'elements'}"
             return f"Discard {what} for good?" if plan.options.get("discard") else f"Make jobs of {what}?"
         case ActionKind.UNDO:
-            return f"Undo: {about} of {many}?"
+            return f"Undo the {about}?"
         case _:
             return f"{verb(plan.kind)} {many if plan.kind.bulk else about}?"
 

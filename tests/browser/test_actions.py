@@ -90,6 +90,28 @@ def said(page: Page) -> Locator:
     return page.locator(".qm-toast .v-snackbar__content")
 
 
+def test_a_retry_is_taken_back_from_the_snackbar(page: Page, rig: Rig) -> None:
+    fail(rig, 3)
+    failed_jobs(page, 3)
+    page.get_by_role("button", name="Retry all 3 matching").click()
+    confirm(page, "wrong queue")
+    expect(said(page)).to_contain_text("Retried 3")
+    assert rig.count("waiting") == 3
+    page.locator(".qm-toast-undo").click()
+    expect(page.locator("[data-qm=plan-title]")).to_contain_text("Undo")
+    confirm(page, "that was the wrong one")
+    wait_until(lambda: rig.count("failed") == 3, message="they stand failed again")
+    expect(page.locator("[data-action=retry]")).to_contain_text("undone")
+    page.locator("[data-action=retry] .qm-link").click()
+    details = page.locator("[data-qm=action]")
+    expect(details).to_contain_text("wrong queue")
+    expect(details.locator("[data-outcome=done]")).to_have_count(3)
+    details.get_by_role("button", name="by another action").click()
+    expect(details).to_contain_text("that was the wrong one")
+    page.keyboard.press("Escape")
+    expect(details).to_be_hidden()
+
+
 def test_a_long_action_goes_on_without_its_dialog_is_stopped_and_resumed(page: Page, rig: Rig) -> None:
     fail(rig, 60)
     failed_jobs(page, 50)

@@ -468,6 +468,24 @@ def test_holders_of_a_pause_are_listed_and_let_go_one_by_one(queuemon: Run, urls
     assert queuemon("pauses")[0] == 4
 
 
+def test_an_action_is_taken_back_and_the_undo_is_an_action_too(queuemon: Run, jobs: Jobs, urls: StackUrls) -> None:
+    ids = jobs(3)
+    assert queuemon("undo", "--yes")[0] == 2, "there is nothing to undo yet"
+    assert queuemon("delete", "status:failed", "--yes")[0] == 0
+    assert statuses(urls) == {}
+    code, out, _ = queuemon("undo", "last")
+    assert (code, "Add --yes" in out, statuses(urls)) == (0, True, {})
+    code, out, _ = queuemon("undo", "last", "--yes", "--reason", "the wrong ones")
+    assert code == 0, out
+    assert statuses(urls) == {"failed": 3}
+    assert {str(i) for i in ids} == {j["id"] for j in json.loads(queuemon("jobs", "--json")[1])["jobs"]}
+    undone, deleted = json.loads(queuemon("actions", "--json")[1])["actions"]
+    assert (undone["kind"], undone["undo_of"]) == ("undo", deleted["id"])
+    assert deleted["undone_by"] == undone["id"]
+    assert "done, undone" in queuemon("actions")[1]
+    assert queuemon("undo", deleted["id"], "--yes")[0] in {2, 4}, "it has been undone"
+
+
 def test_a_payload_is_replaced_from_a_file_or_the_command_line(
     queuemon: Run, jobs: Jobs, urls: StackUrls, tmp_path: Path
 ) -> None:

@@ -222,6 +222,18 @@ def test_a_hard_pause_past_its_end_is_given_back_by_the_relay(desk: Desk) -> Non
     assert desk.flag()["paused"] == "0"
 
 
+def test_taking_a_hard_pause_back_gives_the_list_back_and_taking_a_resume_back_parks_it_again(desk: Desk) -> None:
+    made = enqueue(desk, 2)
+    paused = desk.act("pause", "mail", hard=True)
+    desk.act("undo", paused.id)
+    assert (ids(desk, LIST), client(desk).exists(PARKED)) == (made, 0)
+    desk.act("pause", "mail", hard=True)
+    resumed = desk.act("resume", "mail")
+    assert ids(desk, LIST) == made
+    desk.act("undo", resumed.id)
+    assert (ids(desk, LIST), ids(desk, PARKED)) == ([], made)
+
+
 # -------------------------------------------------------------------------------------------------- what may go wrong
 
 

@@ -109,6 +109,12 @@ def machine_over(world: World) -> type[RuleBasedStateMachine]:
             if failed:
                 self._act("edit", data.draw(st.sampled_from(failed))["id"], {"payload": '{"n": 2}'}, data.draw(deaths))
 
+        @rule(n=st.integers(0, 4), death=deaths)
+        def take_back(self, n: int, death: int | None) -> None:
+            able = [a.id for a in world.wb.actions(20) if a.undoable_until is not None]
+            if able:
+                self._act("undo", str(able[n % len(able)]), {}, death)
+
         @rule(death=deaths)
         def resume_what_was_interrupted(self, death: int | None) -> None:
             for row in world.sql("SELECT id FROM queuemon.actions WHERE state = 'running' ORDER BY started_at"):

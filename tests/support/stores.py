@@ -11,6 +11,7 @@ import secrets
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -25,6 +26,7 @@ from pydantic import SecretStr
 from queuemon.config import Settings
 from queuemon.demo.binaries import Binaries
 from queuemon.demo.stack import Stack, StackUrls
+from queuemon.errors import StackError
 from queuemon.schema.migrate import upgrade
 from tests.support.requirements import missing
 
@@ -98,10 +100,11 @@ def _clear_abandoned() -> None:
     """Stop the servers of sessions that were killed before they could."""
     for folder in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*"):
         pid = folder.name.removeprefix(_PREFIX).partition("-")[0]
-        if pid.isdigit() and not psutil.pid_exists(int(pid)) and folder.stat().st_uid == os.geteuid():
-            for state in folder.glob("**/state.json"):
-                Stack(state.parent).destroy()
-            shutil.rmtree(folder, ignore_errors=True)
+        with suppress(StackError, OSError):  # another session that starts now may clear it, too
+            if pid.isdigit() and not psutil.pid_exists(int(pid)) and folder.stat().st_uid == os.geteuid():
+                for state in folder.glob("**/state.json"):
+                    Stack(state.parent).destroy()
+                shutil.rmtree(folder, ignore_errors=True)
 
 
 @pytest.fixture(scope="session")

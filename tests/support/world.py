@@ -298,7 +298,7 @@ class World:
         found = []
         for row in self.sql("SELECT * FROM queuemon.actions"):
             accounted = row["done"] + sum(row["skipped"].values()) + row["gone"]
-            if not ActionKind(row["kind"]).bulk:
+            if not ActionKind(row["options"].get("undoes", row["kind"])).bulk:
                 continue
             ended = row["state"] in {"done", "partly", "refused"}
             if accounted > row["planned"] or (ended and accounted < row["planned"]):

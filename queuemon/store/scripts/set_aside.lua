@@ -4,7 +4,7 @@
 -- ARGV[1] what takes its place        ARGV[2] elements that lay between it and the push end        ARGV[3] how many
 -- more may have come since, at most 1,000        ARGV[4] element
 -- Returns 1, or 0 when it does not lie there (any more). Repeating it changes nothing. Needs all keys in one slot.
--- LREM would walk and compare the whole list; this walks its nodes twice (1 M elements: 1 to 4 ms).
+-- LREM would walk and compare the whole list; this walks its nodes twice (1 M elements: 1 to 10 ms, LREM 200).
 
 local depth = tonumber(ARGV[2])
 local raws = redis.call('LRANGE', KEYS[1], -(depth + ARGV[3] + 1), -(depth + 1))

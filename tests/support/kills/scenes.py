@@ -249,4 +249,4 @@ ACTIONS = {
 }
 
 #: Kinds that cannot be planned yet: their scenes wait, and a test fails as soon as they need not.
-PENDING = {ActionKind.UNDO, ActionKind.ERASE}
+PENDING = {ActionKind.ERASE}
