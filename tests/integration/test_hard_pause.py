@@ -13,7 +13,11 @@ import redis
 from pydantic import SecretStr
 
 from queuemon import actions
+from queuemon.cli import run
 from queuemon.contract import decode_element
+from queuemon.drift import detect
+from queuemon.drift.detect import VANISHED
+from queuemon.drift.watch import Watch
 from queuemon.engine.producer import Producer
 from queuemon.engine.publisher import publish
 from queuemon.engine.relay import Relay
@@ -383,12 +387,32 @@ def test_a_parked_list_is_counted_and_its_jobs_are_found(desk: Desk) -> None:
 
 
 def test_parked_jobs_are_no_drift(desk: Desk) -> None:
-    from queuemon.drift import detect
-
-    enqueue(desk, 5)
+    Producer(desk.store).enqueue_many("mail", ({} for _ in range(VANISHED)))
     desk.act("pause", "mail", hard=True)
     report = detect.compare(desk.store, ["mail"], wait_seconds=0.0)
     assert [c.number for c in report.classes if c.count] == []
+    desk.sql("DELETE FROM job_queues WHERE name = 'reports'")
+    assert Watch(desk.store).tick().lines == ()
+    client(desk).rename(PARKED, "elsewhere")
+    assert [line.number for line in Watch(desk.store).tick().lines] == [8], "the negative control"
+
+
+def test_the_command_line_parks_a_list_and_shows_what_is_parked(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("QUEUEMON_DATABASE_URL", desk.settings.database_url.get_secret_value())
+    monkeypatch.setenv("QUEUEMON_REDIS_URL", desk.settings.redis_url.get_secret_value())
+    (job_id, *_) = enqueue(desk, 3)
+    assert run(["pause", "mail", "--hard", "--yes", "--reason", "blind workers"]) == 0
+    assert "it cannot stop what workers have popped already" in " ".join(capsys.readouterr().out.split())
+    assert client(desk).llen(PARKED) == 3
+    assert run(["status"]) == 0
+    assert "(paused, 3 parked)" in " ".join(capsys.readouterr().out.split())
+    assert run(["status", "--json"]) == 0
+    (shown,) = (q for q in json.loads(capsys.readouterr().out)["queues"] if q["queue"] == LIST)
+    assert (shown["in_redis"], shown["parked"]) == (3, 3)
+    assert run(["job", job_id]) == 0
+    assert "parked, position 0 from the head" in " ".join(capsys.readouterr().out.split())
 
 
 # ---------------------------------------------------------------------------------------------------------- filter
