@@ -74,6 +74,10 @@ class Settings(BaseModel):
     #: Jobs per second at most when a lost list is published anew.
     drift_publish_rate: float = Field(default=2_000.0, gt=0)
 
+    #: What the workers do, where somebody knows: L0, L1 or L2 (docs/promises.md). `queuemon doctor` compares it with
+    #: what the stores show; repairs go by the lower of both.
+    worker_level: Literal["L0", "L1", "L2"] | None = None
+
     thresholds: Thresholds = Thresholds()
     #: Per queue, where they differ.
     queue_thresholds: Mapping[str, Thresholds] = Field(default_factory=dict)

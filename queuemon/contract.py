@@ -25,6 +25,9 @@ LEASE_SECONDS: Final = 30.0
 #: At most this many ids in one call of a Lua script (1,000 hold the Redis server for 8 ms).
 SCRIPT_BATCH: Final = 250
 
+#: Wake tokens at most: idle workers, woken needlessly, look once per token.
+WAKE_TOKENS: Final = 64
+
 
 class JobStatus(StrEnum):
     """The states a row of `jobs` can stand in."""
@@ -121,6 +124,8 @@ class Keys:
     marker: str = "job:{id}"
     processing: str = "queuemon:proc:{worker}:{name}"
     paused: str = "queuemon:paused:{name}"
+    parked: str = "queuemon:parked:{name}"
+    sifted: str = "queuemon:sifted:{name}"
     quarantine: str = "queuemon:quarantine:{name}"
     wake: str = "queuemon:wake"
     epoch: str = "queuemon:epoch"
@@ -140,6 +145,14 @@ class Keys:
     def paused_key(self, name: str) -> str:
         """The copy of PostgreSQL's pause flag."""
         return self.paused.replace("{name}", name)
+
+    def parked_key(self, name: str) -> str:
+        """The list of a queue while it is parked by a hard pause."""
+        return self.parked.replace("{name}", name)
+
+    def sifted_key(self, name: str) -> str:
+        """What a filter has passed of a parked list while it runs; older than what is left there."""
+        return self.sifted.replace("{name}", name)
 
     def quarantine_key(self, name: str) -> str:
         """Where unknown elements of a queue's list go."""

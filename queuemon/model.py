@@ -146,6 +146,13 @@ class RedisQueue:
     pause_epoch: int | None
     #: Elements set aside because they meant nothing.
     quarantined: int
+    #: Elements of a list that a hard pause has parked; they will be served when it ends.
+    parked: int = 0
+
+    @property
+    def elements(self) -> int:
+        """Elements that wait in Redis: in the list, and parked."""
+        return self.length + self.parked
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -210,7 +217,7 @@ class Snapshot:
                     "oldest_waiting_at": q.oldest_waiting_at,
                     "workers": q.workers,
                     "concurrency": q.queue.concurrency,
-                    "in_redis": listed[q.name].length if q.name in listed else None,
+                    "in_redis": listed[q.name].elements if q.name in listed else None,
                 }
                 for q in self.queues
             ]
@@ -274,7 +281,8 @@ class Attempt:
 class RedisPlace:
     """Where a job was found in Redis; a hint, since elements move while one looks."""
 
-    #: "list", "in hand", "nowhere", "unknown" (Redis away, or not found within the bound).
+    #: "list", "parked" (in the list of a hard pause), "in hand", "nowhere", "unknown" (Redis away, or not found within
+    #: the bound).
     where: str
     #: Position from the pop end, 0 is next; None when not in a list or beyond the bound.
     position: int | None = None
@@ -594,6 +602,35 @@ class Pause:
     action_id: UUID | None
     #: The list is parked too, for workers that ignore the flag.
     hard: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class WorkerLevel:
+    """How disciplined the workers at hand are, as far as the stores show it."""
+
+    #: "L0" (take and update by id), "L1" (claim), "L2" (ours: claim, hold, beat, fence); "" where it is not known.
+    level: str
+    #: What the profile says (`worker_level`); "" where it says nothing.
+    stated: str
+    #: What was seen, in sentences; the last one says what decided.
+    evidence: tuple[str, ...]
+    #: What queuemon promises at the assumed level.
+    promise: str
+
+    @property
+    def assumed(self) -> str:
+        """What repairs go by: L0 where nothing is known."""
+        return self.known or "L0"
+
+    @property
+    def known(self) -> str:
+        """The lower of what was seen and what the profile states; "" where neither is known."""
+        return min((word for word in (self.level, self.stated) if word), default="")
+
+    @property
+    def contradicted(self) -> bool:
+        """Whether less was seen than the profile states."""
+        return bool(self.level and self.stated) and self.level < self.stated
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -35,6 +35,7 @@ from queuemon.model import (
     RedisPlace,
     Snapshot,
     Trend,
+    WorkerLevel,
 )
 from queuemon.store import Store
 
@@ -230,20 +231,21 @@ class Workbench:
         *,
         deep: bool = False,
         wait_seconds: float | None = None,
-        level: str = "L2",
+        level: str | None = None,
         progress: Callable[[DriftProgress], None] | None = None,
         stop: threading.Event | None = None,
     ) -> DriftReport:
         """Where PostgreSQL and Redis disagree, looked at twice with a pause between (default: 2 s, or as long as
         workers need to beat). `deep` compares payloads and counts completed jobs too; `level` is the workers', which
-        says what they drop by themselves. Changes nothing."""
+        says what they drop by themselves (default: what `worker_level` finds, L0 where nothing shows). Reads alone."""
         from queuemon.drift import detect
 
         names = [queues] if isinstance(queues, str) else queues
         chosen = None if names is None else [self.queue_name(name) for name in names]
         return detect.compare(
-            self.store, chosen, deep=deep, wait_seconds=wait_seconds, level=level, progress=progress, stop=stop
-        )
+            self.store, chosen, deep=deep, wait_seconds=wait_seconds, level=level or self.worker_level().assumed,
+            progress=progress, stop=stop,
+        )  # fmt: skip
 
     def quarantine(self, queue: str, *, limit: int = 100) -> tuple[Quarantined, ...]:
         """The elements of a queue that were set aside, the oldest first; their bytes are hostile."""
@@ -369,9 +371,19 @@ class Workbench:
         """Plan and apply in one: failed and expired jobs run again with fresh attempts."""
         return self.apply(self.plan("retry", where), reason=reason)
 
-    def pause(self, queue: str, *, reason: str = "", until: str | datetime | None = None) -> ActionResult:
-        """No claim begun after this succeeds; running jobs finish."""
-        return self.apply(self.plan("pause", queue, until=until), reason=reason)
+    def pause(
+        self,
+        queue: str,
+        *,
+        reason: str = "",
+        until: str | datetime | None = None,
+        holder: str | None = None,
+        hard: bool = False,
+    ) -> ActionResult:
+        """No claim begun after this succeeds; running jobs finish. `hard` also parks the list, for workers that do not
+        know the flag; the plan says what that cannot stop. Each `holder` (default: you) has a pause of its own."""
+        named = {} if holder is None else {"holder": holder}
+        return self.apply(self.plan("pause", queue, until=until, hard=hard, **named), reason=reason)
 
     def resume(self, queue: str, *, reason: str = "") -> ActionResult:
         """Deadlines are extended by the time paused, then the queue runs on."""
@@ -449,6 +461,12 @@ class Workbench:
 
         with translated(self.settings):
             return migrate.upgrade_engine(self.store.postgres.engine)
+
+    def worker_level(self) -> WorkerLevel:
+        """What the workers at hand do (L0, L1, L2), with the evidence from both stores and the promise that holds."""
+        from queuemon.store import discipline
+
+        return discipline.find(self.store)
 
     def doctor(self) -> tuple[Check, ...]:
         """What is right and wrong with this system, each with what to do."""

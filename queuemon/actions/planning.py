@@ -51,7 +51,7 @@ _RULES: Final[Mapping[ActionKind, _Rule]] = {
     ActionKind.RESCUE: _Rule(narrowed="status:stuck"),
     ActionKind.DELETE_STUCK: _Rule(narrowed="status:stuck"),
     ActionKind.ERASE: _Rule(),
-    ActionKind.PAUSE: _Rule(options=frozenset({"until", "holder"})),
+    ActionKind.PAUSE: _Rule(options=frozenset({"until", "holder", "hard"})),
     ActionKind.RESUME: _Rule(options=frozenset({"holder"})),
     ActionKind.PRIORITISE: _Rule(options=frozenset({"priority"})),
     ActionKind.SCALE: _Rule(options=frozenset({"concurrency"})),

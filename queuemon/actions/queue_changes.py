@@ -9,10 +9,9 @@ from queuemon.actions import text
 from queuemon.actions.command import run_command
 from queuemon.actions.entries import Journal, result
 from queuemon.contract import JobStatus, Priority
-from queuemon.engine.publisher import WAKE_TOKENS
 from queuemon.errors import QueuemonError
 from queuemon.model import ActionKind, ActionResult
-from queuemon.store import Store, audit, changes, undo
+from queuemon.store import Store, audit, changes, parking, undo
 from queuemon.store.chunks import Chunk, find_chunks, in_queue
 from queuemon.store.pauses import PauseFlag
 
@@ -43,7 +42,7 @@ def _pause(store: Store, journal: Journal, entry: audit.Entry) -> ActionResult:
         before = [h for h in undo.holders(connection, store.tables, record.target) if h["holder"] == holder]
         flag = changes.add_holder(
             connection, store.tables, record.target, holder=holder,
-            reason=record.reason, until=until, action_id=record.id,
+            reason=record.reason, until=until, action_id=record.id, hard=bool(record.options.get("hard")),
         )  # fmt: skip
         if flag is None:
             return journal.refuse(connection, held, f"{shown} no longer exists.")
@@ -154,15 +153,10 @@ def scale_to(
 
 
 def told(store: Store, entry: audit.Entry, flag: PauseFlag) -> ActionResult:
-    """Copy the flag to Redis. Where that fails the action is done all the same: a claim asks PostgreSQL."""
-    keys = store.redis.keys
-    until = "" if flag.until is None else flag.until.isoformat()
+    """Copy the flag to Redis, and park or give back the list with it. Where that fails, or takes long, the action is
+    done all the same: a claim asks PostgreSQL, and the relay goes on."""
     try:
-        store.redis.run(
-            "set_pause",
-            [keys.paused_key(flag.queue), keys.wake],
-            [int(flag.paused), flag.epoch, until, WAKE_TOKENS],
-        )
+        more = parking.tell(store.redis, [flag])
     except QueuemonError:
-        return result(entry, published=False, note=text.FLAG_UNTOLD)
-    return result(entry)
+        return result(entry, published=False, note=text.PARKING_UNTOLD if flag.hard else text.FLAG_UNTOLD)
+    return result(entry, published=not more, note=text.STILL_MOVING if more else "")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
@@ -15,7 +15,7 @@ from queuemon.errors import FilterError, InvalidValue
 from queuemon.filters.values import milliseconds
 from queuemon.model import ActionKind, Pause, Plan, PostgresHalf, QueueStats
 from queuemon.render.text import duration
-from queuemon.store import Store, audit, numbers
+from queuemon.store import Store, audit, discipline, numbers
 from queuemon.store.names import queue_named
 
 #: A pause ends at most this far ahead.
@@ -45,6 +45,8 @@ class _Seen:
     actor: str
     limit: int
     command: bool
+    #: The workers are known to be L0; asked for a pause alone.
+    blind: bool
 
     @property
     def clock(self) -> datetime:
@@ -56,6 +58,7 @@ def plan(store: Store, kind: ActionKind, target: object, *, plan_id: UUID, given
     """What an action would do to a queue; `count` is 0 where it would change nothing."""
     if not isinstance(target, str):
         raise InvalidValue(f"the target is a {type(target).__name__}", expected="the name of a queue")
+    blind = kind is ActionKind.PAUSE and discipline.find(store).known == "L0"
     with store.postgres.begin() as connection:
         half = numbers.snapshot(connection, store.tables, store.settings)
         stats = find(half, target, store.settings.keys)
@@ -67,6 +70,7 @@ def plan(store: Store, kind: ActionKind, target: object, *, plan_id: UUID, given
             actor=audit.actor_name(connection, os_user()),
             limit=store.settings.concurrency_limit,
             command=bool(store.settings.scale_command),
+            blind=blind,
         )
     made = _PLANS[kind](seen, given)
     return Plan(
@@ -90,11 +94,45 @@ def _plan_pause(seen: _Seen, given: Mapping[str, Any]) -> _Made:
     options: dict[str, Any] = {} if until is None else {"until": until.isoformat()}
     if "holder" in given:
         options["holder"] = _holder(given["holder"])
+    hard = given.get("hard", False)
+    if not isinstance(hard, bool):
+        raise InvalidValue(f"hard is {str(hard)[:40]!r}", expected="true or false")
+    if hard:
+        options["hard"] = True
     running = seen.stats.active
     effect = f"no worker takes a job of {seen.shown}{text.until_words(until)}"
     effect += f"; {text.counted(running, 'running job')} will finish" if running else "; none is running"
     effect += f"; {seen.stats.waiting:,} waiting stay, and do not expire meanwhile"
-    return _Made(effect=effect, options=options, warnings=[_held(p) for p in seen.holders])
+    warnings = [_held(p) for p in seen.holders]
+    if hard:
+        effect += "; the list is parked, out of the reach of workers that do not know the flag"
+        warnings += _cannot_stop(seen)
+    elif seen.blind:
+        warnings.append("the workers here do not ask for the flag (L0): pause hard to keep the jobs from them")
+    if not hard:
+        mine = options.get("holder", seen.actor)
+        if any(p.hard and p.holder == mine for p in seen.holders) and not any(
+            p.hard and p.holder != mine for p in seen.holders
+        ):
+            warnings.append(f"{mine} parked the list; this pause, without hard, gives it back")
+    return _Made(effect=effect, options=options, warnings=warnings)
+
+
+def _cannot_stop(seen: _Seen) -> list[str]:
+    """What a hard pause has no hold on."""
+    found = [
+        "it cannot stop what workers have popped already, or pop before the list is parked; such a job may start after"
+        " the pause. Workers that wait in a blocking pop simply go on waiting"
+    ]
+    if any(w.alive and w.kind == "relay" for w in seen.half.workers):
+        found.append(
+            "what other producers push to the list themselves can be taken until the relay parks it too (0.2 s)"
+        )
+    else:
+        found.append(
+            "no relay is alive: what other producers push to the list themselves is not parked, and can be taken"
+        )
+    return found
 
 
 def _plan_resume(seen: _Seen, given: Mapping[str, Any]) -> _Made:
@@ -110,11 +148,19 @@ def _plan_resume(seen: _Seen, given: Mapping[str, Any]) -> _Made:
         return _Made(effect=effect, options=options, warnings=[_held(p) for p in left], count=0)
     if left:
         effect = f"{holder} lets go; {seen.shown} stays paused"
+        if _unparks(dropped, left):
+            effect += ", and its parked list is given back"
         return _Made(effect=effect, options=options, warnings=[_held(p) for p in left])
     stood = duration((seen.clock - queue.paused_at).total_seconds()) if queue.paused_at else "the pause"
     effect = f"workers take jobs of {seen.shown} again: {seen.stats.waiting:,} are waiting; deadlines move by {stood}"
+    if _unparks(dropped, left):
+        effect += "; its parked list is given back, in its order and before what was pushed meanwhile"
     others = [f"this also ends the pause of {p.holder}{_because(p)}" for p in dropped if p.holder != seen.actor]
     return _Made(effect=effect, options=options, warnings=others if holder is None else [])
+
+
+def _unparks(dropped: Sequence[Pause], left: Sequence[Pause]) -> bool:
+    return any(p.hard for p in dropped) and not any(p.hard for p in left)
 
 
 def _plan_priority(seen: _Seen, given: Mapping[str, Any]) -> _Made:
@@ -156,7 +202,9 @@ _PLANS: Final[Mapping[ActionKind, Callable[[_Seen, Mapping[str, Any]], _Made]]] 
 
 
 def _held(pause: Pause) -> str:
-    return f"{pause.holder} holds it paused{text.until_words(pause.until)}{_because(pause)}"
+    return (
+        f"{pause.holder} holds it paused{' hard' if pause.hard else ''}{text.until_words(pause.until)}{_because(pause)}"
+    )
 
 
 def _because(pause: Pause) -> str:

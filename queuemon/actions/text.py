@@ -54,6 +54,8 @@ STILL_IN_REDIS: Final = "what waits has an element in Redis that holds the paylo
 
 REDIS_SILENT: Final = "Redis did not answer: the relay will publish them when it does"
 FLAG_UNTOLD: Final = "Redis did not answer: workers still see it in PostgreSQL"
+PARKING_UNTOLD: Final = "Redis did not answer: the list is not parked yet; the relay does it when Redis answers"
+STILL_MOVING: Final = "elements that others pushed are still being moved: the relay goes on"
 
 
 def counted(n: int, noun: str = "job") -> str:

@@ -11,7 +11,7 @@ import typer
 from queuemon.cli.options import DONE, FAILED, PARTLY, Json, opened
 from queuemon.cli.terminal import cell, console, plain, print_json, table, warn
 from queuemon.contract import Health
-from queuemon.model import HalfError, PostgresHalf, QueueStats, RedisHalf, Snapshot
+from queuemon.model import HalfError, PostgresHalf, QueueStats, RedisHalf, RedisQueue, Snapshot
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -122,7 +122,7 @@ def queue_table(snapshot: Snapshot, keys: Keys, *, width: int, stale: bool = Fal
         rows.append(
             [
                 cell(keys.display(q.name), limit=80),
-                cell(f"{sign} {word}" + (" (paused)" if q.queue.paused else ""), style=colour),
+                cell(f"{sign} {word}{_pause_word(q, redis.get(q.name))}", style=colour),
                 cell(number(q.active)),
                 cell(number(q.waiting), style=colour if q.waiting else ""),
                 cell(number(q.completed_last_hour)),
@@ -131,7 +131,7 @@ def queue_table(snapshot: Snapshot, keys: Keys, *, width: int, stale: bool = Fal
                 cell(ago(q.oldest_waiting_at, now), style=late),
                 cell(percent(q.failure_rate)),
                 cell(number(q.scheduled)),
-                cell(number(redis[q.name].length if q.name in redis else None)),
+                cell(number(redis[q.name].elements if q.name in redis else None)),
                 cell(number(q.expired)),
             ]
         )
@@ -194,6 +194,14 @@ def warnings(snapshot: Snapshot) -> list[str]:
     return found
 
 
+def _pause_word(q: QueueStats, listed: RedisQueue | None) -> str:
+    """How a queue is paused; a parked list is not empty, it is out of every worker's reach."""
+    parts = ["paused"] if q.queue.paused else []
+    if listed is not None and listed.parked:
+        parts.append(f"{listed.parked:,} parked")
+    return f" ({', '.join(parts)})" if parts else ""
+
+
 def document(snapshot: Snapshot, keys: Keys) -> dict[str, Any]:
     """The snapshot as JSON: one object per queue, and each half's error where it could not be read."""
     postgres, redis = snapshot.postgres, snapshot.redis
@@ -205,7 +213,8 @@ def document(snapshot: Snapshot, keys: Keys) -> dict[str, Any]:
         numbers.pop("thresholds")
         entry = {"queue": keys.display(q.name), **settings, "health": q.health.value, **numbers}
         entry["failure_rate"] = q.failure_rate
-        entry["in_redis"] = listed[q.name].length if q.name in listed else None
+        entry["in_redis"] = listed[q.name].elements if q.name in listed else None
+        entry["parked"] = listed[q.name].parked if q.name in listed else None
         queues.append(entry)
     return {
         "taken_at": plain(snapshot.taken_at),

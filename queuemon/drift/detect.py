@@ -25,7 +25,7 @@ from queuemon.drift.elements import Fingerprints
 from queuemon.drift.held import EMPTY_IDS, NONE, Held, Poison, inside, outside
 from queuemon.drift.model import CLASSES, ClassReport, DriftProgress, DriftReport, Finding
 from queuemon.model import Breakdown
-from queuemon.store import Store, drift_reads, numbers, waiting, workers
+from queuemon.store import Store, drift_reads, numbers, parking, waiting, workers
 from queuemon.store.drift_reads import Row
 
 Array = npt.NDArray[Any]
@@ -206,11 +206,11 @@ class _Comparison:
     def _aside(self, queue: str) -> list[str]:
         """Lists whose elements are neither lost nor to be judged: parked by a hard pause, or set aside."""
         keys = self.store.redis.keys
-        named = [keys.quarantine_key(queue)]
-        if hasattr(keys, "parked_key"):
-            named.append(keys.parked_key(queue))
-        lengths = lists.length(self.store, self.meter, named)
-        return [key for key, n in zip(named, lengths, strict=True) if n]
+        sifted, parked = parking.parked_keys(keys, queue)
+        named = [keys.quarantine_key(queue), sifted, parked]
+        aside, *held = lists.length(self.store, self.meter, named)
+        # The sifted part is read on both sides: a filter moves elements to it.
+        return named[:1] * bool(aside) + [sifted, parked, sifted] * any(held)
 
     def _unmatched(self, look: _Look, held: Held, due: Array) -> None:
         """What the list holds that no due waiting row of the queue stands for, and what it holds twice."""

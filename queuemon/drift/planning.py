@@ -120,7 +120,7 @@ def _sizes(store: Store) -> Counter[str]:
             sizes[q.name] += q.waiting + q.active
     if isinstance(snapshot.redis, RedisHalf):
         for name, listed in snapshot.redis.queues.items():
-            sizes[name] = max(sizes[name], listed.length)
+            sizes[name] = max(sizes[name], listed.elements)
     return sizes
 
 

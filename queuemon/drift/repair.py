@@ -18,10 +18,10 @@ from queuemon.drift import aside, detect, held, lists, planning
 from queuemon.drift.elements import Fingerprints
 from queuemon.drift.model import Finding
 from queuemon.engine import reaper
-from queuemon.engine.publisher import WAKE_TOKENS, publish
+from queuemon.engine.publisher import publish
 from queuemon.errors import StoreError
 from queuemon.model import ActionKind, ActionProgress, ActionResult
-from queuemon.store import Store, audit, drift_repairs, outbox, pauses, upkeep, waiting, workers
+from queuemon.store import Store, audit, drift_repairs, outbox, parking, pauses, upkeep, waiting, workers
 from queuemon.store.audit import Entry
 from queuemon.store.changes import change_chunk
 from queuemon.store.chunks import Order, chunks_of
@@ -280,11 +280,12 @@ class _Repair:
 
         prints = Fingerprints(np.random.default_rng())
         store, meter = self.store, self.meter
+        parked = parking.parked_keys(store.redis.keys, queue)
         for ids, gens in waiting.pages(store.postgres, queue):
             here = held.read(store, meter, queue, prints)
             with store.postgres.statement() as connection:
                 known = workers.known(connection, store.tables)
-            place = held.elsewhere(store, meter, queue, prints, here.newest, workers=known, aside=[])
+            place = held.elsewhere(store, meter, queue, prints, here.newest, workers=known, aside=parked)
             marks = prints.of(ids, gens)
             absent = ~(held.inside(marks, here.sorted) | held.inside(marks, place.prints))
             loose = here.loose | place.loose
@@ -303,18 +304,14 @@ class _Repair:
             self._left(done, f, CHANGED)
 
     def _copy_flag(self, f: Finding, done: _Done) -> None:
-        t, keys = self.store.tables, self.store.redis.keys
+        t = self.store.tables
         copy = lists.flags(self.store, self.meter, [f.queue])[f.queue]
         with self.store.postgres.begin() as connection:
             if copy[1] is not None:
                 drift_repairs.raise_epoch(connection, t, f.queue, above=copy[1])
             flags = [flag for flag in pauses.pause_flags(connection, t) if flag.queue == f.queue]
         for flag in flags:
-            until = flag.until.isoformat() if flag.until else ""
-            self.store.redis.run(
-                "set_pause",
-                [keys.paused_key(flag.queue), keys.wake], [int(flag.paused), flag.epoch, until, WAKE_TOKENS],
-            )  # fmt: skip
+            parking.tell(self.store.redis, [flag])
             self._did(done, f, {"paused": copy[0], "epoch": copy[1]}, {"paused": flag.paused, "epoch": flag.epoch})
         if not flags:
             self._left(done, f, CHANGED)

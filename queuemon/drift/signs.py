@@ -11,7 +11,7 @@ from queuemon.contract import JobStatus, Keys, decode_element
 from queuemon.drift import lists
 from queuemon.drift.elements import uuid_of
 from queuemon.drift.model import Finding
-from queuemon.store import Store, drift_reads, pauses, workers
+from queuemon.store import Store, drift_reads, parking, pauses, workers
 from queuemon.store.drift_reads import Late
 
 #: Findings of one class that one look reads; beyond, they are counted.
@@ -167,8 +167,7 @@ def _flags(store: Store, meter: lists.Meter, found: Signs, queues: Sequence[str]
 def _lives(store: Store, meter: lists.Meter, found: Signs, queues: Sequence[str], in_hand: Sequence[str]) -> None:
     keys = store.redis.keys
     owners = {keys.queue_key(q): q for q in queues} | {keys.quarantine_key(q): q for q in queues}
-    if hasattr(keys, "parked_key"):
-        owners |= {keys.parked_key(q): q for q in queues}
+    owners |= {key: q for q in queues for key in parking.parked_keys(keys, q)}
     owners |= dict.fromkeys(in_hand, "")
     for key, ms in lists.lives(store, meter, list(owners)).items():
         detail = f"{key} goes in {ms / 1000:.0f} s, with everything in it"

@@ -21,7 +21,7 @@ from queuemon.drift.held import digest_of
 from queuemon.drift.model import CLASSES, DriftWatch, WatchLine
 from queuemon.errors import QueuemonError
 from queuemon.model import PostgresHalf, RedisHalf, Snapshot
-from queuemon.store import Store, drift_reads, pauses, workers
+from queuemon.store import Store, drift_reads, parking, pauses, workers
 
 #: Elements of the rotating window.
 WINDOW: Final = lists.WINDOW
@@ -119,10 +119,10 @@ class Watch:
 
         for q in postgres.queues:
             there = redis.queues.get(q.name)
-            missing = q.waiting - (there.length if there else 0)
+            missing = q.waiting - (there.elements if there else 0)
             if there and not postgres.publications_due and missing >= VANISHED and 2 * missing >= q.waiting:
-                detail = f"{q.waiting:,} jobs wait and are due, the list holds {there.length:,}"
-                add(q.name, 8 if not there.length else 1, q.name, detail, n=missing, proves=False)
+                detail = f"{q.waiting:,} jobs wait and are due, the list holds {there.elements:,}"
+                add(q.name, 8 if not there.elements else 1, q.name, detail, n=missing, proves=False)
         if postgres.publication_lag_seconds > signs.HANGING_SECONDS:
             detail = f"{postgres.publications_due:,} publications hang for {postgres.publication_lag_seconds:.0f} s"
             add("publications", 16, "", detail, n=postgres.publications_due)
@@ -146,7 +146,7 @@ class Watch:
                 detail = f"PostgreSQL {'paused' if flag.paused else 'running'}, Redis {_said(paused)}"
                 add((flag.queue, flag.epoch, paused, epoch), 10, flag.queue, detail)
         keys = self.store.redis.keys
-        owners = {keys.queue_key(name): name for name in names}
+        owners = {key: name for name in names for key in (keys.queue_key(name), *parking.parked_keys(keys, name))}
         for key, ms in lists.lives(self.store, meter, list(owners)).items():
             add(key, 9, owners[key], f"{key} goes in {ms / 1000:.0f} s, with everything in it")
         hands = {keys.processing_key(worker, name): (worker, name) for worker in dead[:50] for name in names}

@@ -7,12 +7,9 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from queuemon.contract import MARKER_TTL_SECONDS, SCRIPT_BATCH
+from queuemon.contract import MARKER_TTL_SECONDS, SCRIPT_BATCH, WAKE_TOKENS
 from queuemon.store import Store, outbox
 from queuemon.store.outbox import Publication
-
-#: Wake tokens at most: idle workers, woken needlessly, look once per token.
-WAKE_TOKENS = 64
 
 #: Jobs per transaction of a publisher (about).
 JOBS_PER_TRANSACTION = 5_000
@@ -79,7 +76,8 @@ def push(store: Store, publications: Sequence[Publication]) -> int:
             for publication in some:
                 arguments += [publication.gen, publication.element]
             markers = [keys.marker_key(str(publication.id)) for publication in some]
-            calls.append(([keys.queue_key(queue), keys.wake, *markers], arguments))
+            names = [keys.queue_key(queue), keys.wake, keys.paused_key(queue), keys.parked_key(queue)]
+            calls.append(([*names, *markers], arguments))
     return sum(int(pushed) for pushed in store.redis.run_many("publish", calls))
 
 

@@ -86,7 +86,8 @@ def empty_hand(store: Store, worker_id: str, queue: str) -> int:
             if job is not None and _same(element.gen, job) and job.status is JobStatus.ACTIVE:
                 continue
             if job is not None and _same(element.gen, job) and job.status is JobStatus.WAITING:
-                store.redis.run("give_back", [hand, keys.queue_key(job.queue), keys.wake], [raw])
+                names = [keys.queue_key(job.queue), keys.paused_key(job.queue), keys.parked_key(job.queue)]
+                store.redis.run("give_back", [hand, *names, keys.wake], [raw])
                 log.warning("job %s was in the hand of dead worker %s: back to its queue", element.id, worker_id)
             else:
                 store.redis.run("finish", [hand, keys.marker_key(element.id)], [raw, element.gen or 0])

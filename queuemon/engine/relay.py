@@ -13,9 +13,10 @@ from typing import Any
 from queuemon.contract import JobStatus
 from queuemon.engine import reaper
 from queuemon.engine.process import Backoff, Heart, patiently, this_process
-from queuemon.engine.publisher import WAKE_TOKENS, publish
+from queuemon.engine.publisher import publish
 from queuemon.errors import QueuemonError, StoreError
-from queuemon.store import Store, changes, chunks, janitor, pauses, rollups, upkeep, workers
+from queuemon.store import Store, changes, chunks, janitor, parking, pauses, rollups, upkeep, workers
+from queuemon.store.pauses import PauseFlag
 
 log = logging.getLogger(__name__)
 
@@ -24,6 +25,9 @@ TICK_SECONDS = 0.1
 
 #: A duty that comes back for more lets the others run after this long.
 SLICE_SECONDS = 0.5
+
+#: What others push to a parked list can be taken for about so long.
+PARK_SECONDS = 0.2
 
 #: A process that died is shown this long.
 FORGET_SECONDS = 600.0
@@ -59,12 +63,15 @@ class Relay:
         self._calm_seconds = min(1.5 * settings.heartbeat_seconds, lease) if calm_seconds is None else calm_seconds
         self._calm_since = time.monotonic()
         often = max(0.2, min(5.0, lease / 6))
+        #: Queues whose list is parked, as PostgreSQL last said.
+        self._parked: list[PauseFlag] = []
         self._duties = [
             _Duty(name="restore", seconds=0.5, act=self.restore),
             _Duty(name="publish", seconds=TICK_SECONDS, act=self.publish),
             _Duty(name="fold", seconds=1.0, act=self.fold),
             _Duty(name="pauses", seconds=1.0, act=self.end_pauses),
             _Duty(name="flags", seconds=2.0, act=self.copy_flags),
+            _Duty(name="park", seconds=PARK_SECONDS, act=self.park),
             _Duty(name="leases", seconds=often, act=self.end_leases),
             _Duty(name="expiry", seconds=often, act=self.expire),
             _Duty(name="reap", seconds=often, act=self.reap),
@@ -197,31 +204,17 @@ class Relay:
                 return
 
     def copy_flags(self) -> bool:
-        """Write every pause flag that Redis does not have as PostgreSQL does."""
+        """Write every pause flag that Redis does not have as PostgreSQL does, and park or give back lists with them."""
         with self.store.postgres.statement() as connection:
             flags = pauses.pause_flags(connection, self.store.tables)
-        keys = self.store.redis.keys
-        with self.store.redis.call() as client:
-            pipe = client.pipeline(transaction=False)
-            for flag in flags:
-                pipe.hmget(keys.paused_key(flag.queue), "paused", "epoch")
-            found = pipe.execute()
-        wrong = [
-            flag
-            for flag, (paused, epoch) in zip(flags, found, strict=True)
-            if (paused, epoch) != (str(int(flag.paused)).encode(), str(flag.epoch).encode())
-        ]
-        self.store.redis.run_many(
-            "set_pause",
-            [
-                (
-                    [keys.paused_key(flag.queue), keys.wake],
-                    [int(flag.paused), flag.epoch, flag.until.isoformat() if flag.until else "", WAKE_TOKENS],
-                )
-                for flag in wrong
-            ],
-        )
-        return False
+        self._parked = [flag for flag in flags if flag.hard]
+        redis = self.store.redis
+        return parking.tell(redis, parking.differing(redis, flags), seconds=SLICE_SECONDS)
+
+    def park(self) -> bool:
+        """Park again what others pushed to a parked list. A pause that has ended meanwhile has a newer epoch."""
+        redis = self.store.redis
+        return parking.tell(redis, parking.pushed_meanwhile(redis, self._parked), seconds=SLICE_SECONDS)
 
     def restore(self) -> bool:
         """Where Redis lost something (its epoch has gone, or names another run of the server), publish what is missing.
@@ -240,6 +233,8 @@ class Relay:
         with self.store.postgres.begin(seconds=300) as connection:
             if not upkeep.try_lock(connection, _RESTORE_LOCK):
                 return False
+            # What is published from here on finds out whether its list is parked.
+            self.copy_flags()
             # Written first: should Redis be lost once more before the end, the end is not declared.
             with redis.call() as client:
                 client.set(redis.keys.epoch, token)
@@ -262,7 +257,8 @@ class Relay:
         with self.store.postgres.statement() as connection:
             flags = pauses.pause_flags(connection, self.store.tables)
         with self.store.redis.call() as client:
-            names = [self.store.redis.keys.queue_key(flag.queue) for flag in flags]
+            keys = self.store.redis.keys
+            names = [k for f in flags for k in (keys.queue_key(f.queue), *parking.parked_keys(keys, f.queue))]
             return bool(names and client.exists(*names))
 
     def clean(self) -> bool:

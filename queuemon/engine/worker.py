@@ -14,9 +14,9 @@ from queuemon.config import Settings
 from queuemon.contract import Priority, decode_element
 from queuemon.engine.handlers import Handler, Handlers, JobInHand, failure_of
 from queuemon.engine.process import Backoff, Heart, Hold, patiently, this_process, transient
-from queuemon.engine.publisher import WAKE_TOKENS, publish
+from queuemon.engine.publisher import publish
 from queuemon.errors import ConfigError, QueuemonError, StoreError
-from queuemon.store import Store, claims, upkeep
+from queuemon.store import Store, claims, parking, upkeep
 from queuemon.store.claims import Claimed, Failure, Lease, Outcome, Refusal, Refused, Write
 
 log = logging.getLogger(__name__)
@@ -177,10 +177,9 @@ class Worker:
         redis, keys = self.store.redis, self.store.redis.keys
         if refused.why is Refusal.PAUSED and refused.queue is not None:
             # Redis did not know: tell it first, or the next pop brings the same element.
-            redis.run(
-                "set_pause", [keys.paused_key(refused.queue), keys.wake], [1, refused.pause_epoch or 0, "", WAKE_TOKENS]
-            )
-            redis.run("give_back", [keys.processing_key(self.id, queue), keys.queue_key(refused.queue)], [raw])
+            parking.refused(redis, refused.queue, refused.pause_epoch or 0)
+            names = [keys.queue_key(refused.queue), keys.paused_key(refused.queue), keys.parked_key(refused.queue)]
+            redis.run("give_back", [keys.processing_key(self.id, queue), *names], [raw])
             return
         if refused.why is Refusal.EARLY and refused.run_at is not None:
             with self.store.postgres.statement() as connection:

@@ -48,12 +48,15 @@ def acl(keys: Keys | None = None) -> str:
             templates.marker,
             templates.processing,
             templates.paused,
+            templates.parked,
+            templates.sifted,
             templates.quarantine,
             templates.wake,
+            templates.epoch,
         )
     )
-    read = "+@read +@connection +info +time"
+    read = "+@read +@connection +info +time +acl|whoami"
     return (
         f"ACL SETUSER {READER} on >PASSWORD {patterns.replace('~', '%R~')} {read}\n"
-        f"ACL SETUSER {OPERATOR} on >PASSWORD {patterns} {read} +@write +@scripting -@dangerous +info\n"
+        f"ACL SETUSER {OPERATOR} on >PASSWORD {patterns} {read} +@write +@scripting -@dangerous +info +acl|whoami\n"
     )

@@ -217,7 +217,7 @@ def add_holder(
     action_id: UUID | None,
     hard: bool = False,
 ) -> PauseFlag | None:
-    """Pause a queue for a holder (again: its reason and end are replaced); None when there is no such queue."""
+    """Pause a queue for a holder (again: what it said before is replaced); None when there is no such queue."""
     q, p = t.job_queues, t.queue_pauses
     epoch = connection.execute(
         update(q)
@@ -238,7 +238,7 @@ def add_holder(
         .values(queue=queue, holder=holder, **values)
         .on_conflict_do_update(index_elements=[p.c.queue, p.c.holder], set_=values)
     )
-    return PauseFlag(queue=queue, paused=True, epoch=epoch, until=_until(connection, t, queue))
+    return _flag(connection, t, queue, paused=True, epoch=epoch)
 
 
 def drop_holders(connection: Connection, t: Tables, queue: str, *, holder: str | None) -> PauseFlag | None:
@@ -263,14 +263,15 @@ def drop_holders(connection: Connection, t: Tables, queue: str, *, holder: str |
         )
         .returning(q.c.paused, q.c.pause_epoch)
     ).one()
-    return PauseFlag(queue=queue, paused=paused, epoch=epoch, until=_until(connection, t, queue))
+    return _flag(connection, t, queue, paused=paused, epoch=epoch)
 
 
-def _until(connection: Connection, t: Tables, queue: str) -> datetime | None:
+def _flag(connection: Connection, t: Tables, queue: str, *, paused: bool, epoch: int) -> PauseFlag:
+    """The flag that the holders who are left make."""
     p = t.queue_pauses
-    endless = func.bool_or(p.c.until.is_(None))
-    row = connection.execute(select(endless, func.max(p.c.until)).where(p.c.queue == queue)).one()
-    return None if row[0] else row[1]
+    found = select(func.bool_or(p.c.until.is_(None)), func.max(p.c.until), func.bool_or(p.c.hard))
+    endless, until, hard = connection.execute(found.where(p.c.queue == queue)).one()
+    return PauseFlag(queue=queue, paused=paused, epoch=epoch, until=None if endless else until, hard=bool(hard))
 
 
 def extend_deadlines(connection: Connection, t: Tables, queue: str, chunk: Chunk) -> int:

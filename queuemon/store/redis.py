@@ -77,60 +77,69 @@ class Redis:
             yield self.client
 
     def half(self, names: Sequence[str]) -> RedisHalf:
-        """Every named queue's list length, pause copy and quarantine, in one pipeline (200 queues: about 1 ms)."""
+        """Every named queue's list lengths, pause copy and quarantine, in one pipeline (200 queues: about 2 ms)."""
         with self.call() as client:
             pipe = client.pipeline(transaction=False)
             for name in names:
                 pipe.llen(self.keys.queue_key(name))
                 pipe.hmget(self.keys.paused_key(name), "paused", "epoch")
                 pipe.llen(self.keys.quarantine_key(name))
+                pipe.llen(self.keys.parked_key(name))
+                pipe.llen(self.keys.sifted_key(name))
             pipe.info("server")
             pipe.info("memory")
             *answers, server, memory = pipe.execute()
         found = {}
         for n, name in enumerate(names):
-            length, (paused, epoch), quarantined = answers[3 * n : 3 * n + 3]
+            length, (paused, epoch), quarantined, parked, sifted = answers[5 * n : 5 * n + 5]
             found[name] = RedisQueue(
                 name=name,
                 length=int(length),
                 paused=None if paused is None else paused == b"1",
                 pause_epoch=int(epoch) if epoch is not None and epoch.isdigit() else None,
                 quarantined=int(quarantined),
+                parked=int(parked) + int(sifted),
             )
         version = server.get("valkey_version") or server.get("redis_version", "?")
         kind = "Valkey" if "valkey_version" in server else "Redis"
         return RedisHalf(queues=found, used_memory_bytes=int(memory.get("used_memory", 0)), server=f"{kind} {version}")
 
     def place(self, job_id: str, queue: str, worker_id: str | None) -> RedisPlace:
-        """Where a job is: its marker, the hand of its worker, the first and last SEARCH_WINDOW elements of the list.
+        """Where a job is: its marker, the hand of its worker, the first and last SEARCH_WINDOW elements of each list.
 
-        A hint: elements move while one looks. Bounded by three windows whatever the list's length.
+        A hint: elements move while one looks. Bounded by seven windows whatever the lists' lengths.
         """
+        keys = self.keys
+        lists = (
+            ("list", keys.queue_key(queue)),
+            ("parked", keys.sifted_key(queue)),
+            ("parked", keys.parked_key(queue)),
+        )
         with self.call() as client:
             pipe = client.pipeline(transaction=False)
-            pipe.hget(self.keys.marker_key(job_id), "gen")
-            pipe.llen(self.keys.queue_key(queue))
-            pipe.lrange(self.keys.queue_key(queue), 0, SEARCH_WINDOW - 1)
-            pipe.lrange(self.keys.queue_key(queue), -SEARCH_WINDOW, -1)
+            pipe.hget(keys.marker_key(job_id), "gen")
+            for _, key in lists:
+                pipe.llen(key)
+                pipe.lrange(key, 0, SEARCH_WINDOW - 1)
+                pipe.lrange(key, -SEARCH_WINDOW, -1)
             if worker_id:
-                pipe.lrange(self.keys.processing_key(worker_id, queue), 0, SEARCH_WINDOW - 1)
-            marker, length, head, tail, *hands = pipe.execute()
+                pipe.lrange(keys.processing_key(worker_id, queue), 0, SEARCH_WINDOW - 1)
+            marker, *answers = pipe.execute()
         gen = int(marker) if marker is not None and marker.isdigit() else None
-        needle = job_id.encode()
-
-        def index(elements: Sequence[bytes]) -> int | None:
-            for n, raw in enumerate(elements):
-                if needle in raw and (element := decode_element(raw)) is not None and element.id == job_id:
-                    return n
-            return None
-
-        if hands and index(hands[0]) is not None:
+        if worker_id and _index(answers.pop(), job_id) is not None:
             return RedisPlace(where="in hand", marker_gen=gen, worker_id=worker_id)
-        for elements, first in ((head, 0), (tail, max(0, int(length) - len(tail)))):
-            if (n := index(elements)) is not None:
-                return RedisPlace(where="list", position=first + n, marker_gen=gen)
-        if int(length) > 2 * SEARCH_WINDOW:
-            note = f"not among the first and last {SEARCH_WINDOW:,} of {int(length):,} elements"
+        longest = before = 0
+        for n, (where, _) in enumerate(lists):
+            length, head, tail = answers[3 * n : 3 * n + 3]
+            # What a filter has passed comes before the rest of the parked list.
+            before = before if where == "parked" else 0
+            for elements, first in ((head, 0), (tail, max(0, length - len(tail)))):
+                if (at := _index(elements, job_id)) is not None:
+                    return RedisPlace(where=where, position=before + first + at, marker_gen=gen)
+            before += length if where == "parked" else 0
+            longest = max(longest, length)
+        if longest > 2 * SEARCH_WINDOW:
+            note = f"not among the first and last {SEARCH_WINDOW:,} of {longest:,} elements"
             return RedisPlace(where="unknown", marker_gen=gen, note=note)
         return RedisPlace(where="nowhere", marker_gen=gen)
 
@@ -138,6 +147,15 @@ class Redis:
         """Give all connections back."""
         self.client.close()
         self.client.connection_pool.disconnect()
+
+
+def _index(elements: Sequence[bytes], job_id: str) -> int | None:
+    """The first of these elements that stands for a job."""
+    needle = job_id.encode()
+    for n, raw in enumerate(elements):
+        if needle in raw and (element := decode_element(raw)) is not None and element.id == job_id:
+            return n
+    return None
 
 
 @cache

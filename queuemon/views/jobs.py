@@ -135,6 +135,7 @@ def place_text(found: JobDetail) -> str:
     """Where the job is in Redis, in words."""
     place = found.redis
     words = {
+        "parked": f"parked by a hard pause, number {(place.position or 0) + 1:,} of that list",
         "list": f"in the list, number {place.position + 1:,} from the front"
         if place.position is not None
         else "in the list",

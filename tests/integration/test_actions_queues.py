@@ -14,7 +14,8 @@ from pydantic import SecretStr
 from queuemon import actions
 from queuemon.config import Settings
 from queuemon.errors import InvalidValue, UnknownQueue
-from queuemon.store import Store
+from queuemon.store import Store, parking
+from queuemon.store.pauses import PauseFlag
 from tests.support.actions import Desk
 
 
@@ -148,8 +149,8 @@ def test_a_queue_that_is_not_paused_has_nothing_to_resume(desk: Desk) -> None:
 def test_a_late_pause_cannot_overtake_a_resume_in_redis(desk: Desk) -> None:
     desk.act("pause", "mail")
     desk.act("resume", "mail")
-    keys = desk.store.redis.keys
-    assert desk.store.redis.run("set_pause", [keys.paused_key("mail"), keys.wake], [1, 1, "", 4]) == 0
+    late = PauseFlag(queue="mail", paused=True, epoch=1, until=None)
+    assert desk.store.redis.run("set_pause", *parking.call(desk.store.redis.keys, late)) == 0
     assert desk.flag()["paused"] == "0"
 
 

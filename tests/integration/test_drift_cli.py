@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,7 +19,10 @@ pytestmark = pytest.mark.integration
 
 
 @pytest.fixture
-def plant(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[Planter]:
+def plant(settings: Settings, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Planter]:
+    profile = tmp_path / "queuemon.toml"
+    profile.write_text('[profiles.default]\nworker_level = "L2"\n')
+    monkeypatch.setenv("QUEUEMON_CONFIG", str(profile))
     monkeypatch.setenv("QUEUEMON_DATABASE_URL", settings.database_url.get_secret_value())
     monkeypatch.setenv("QUEUEMON_REDIS_URL", settings.redis_url.get_secret_value())
     monkeypatch.setattr("queuemon.drift.detect.WAIT_SECONDS", 0.05)

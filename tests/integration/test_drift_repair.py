@@ -28,7 +28,9 @@ class Site:
     """A workbench over two stores with the queues `mail` and `reports`."""
 
     def __init__(self, settings: Settings) -> None:
-        self.wb = Workbench(settings.model_copy(update={"heartbeat_seconds": 0.1, "lease_seconds": 1.0}))
+        self.wb = Workbench(
+            settings.model_copy(update={"heartbeat_seconds": 0.1, "lease_seconds": 1.0, "worker_level": "L2"})
+        )
         self.plant = Planter(self.wb.store, "mail", "reports")
         self.redis: Any = self.wb.store.redis.client
         for name in ("mail", "reports"):
@@ -101,6 +103,14 @@ def test_what_workers_that_claim_drop_is_left_to_them(site: Site) -> None:
     plan = site.plan()
     assert plan.count == 0
     assert [(b.label, b.count) for b in plan.excluded] == [("is harmless: workers that claim drop it", 12)]
+
+
+def test_where_nobody_knows_what_workers_do_nothing_is_called_harmless(site: Site) -> None:
+    site.plant.plant(3, 4)
+    site.wb.settings = site.wb.store.settings = site.wb.settings.model_copy(update={"worker_level": None})
+    plan = site.plan()
+    assert plan.count == 0
+    assert [(b.label, b.count) for b in plan.excluded] == [("needs a hard pause: workers here do not claim", 4)]
 
 
 def test_lost_jobs_come_back_under_a_generation_above_the_marker_and_old_markers_do_not_stop_them(site: Site) -> None:

@@ -13,7 +13,7 @@ import pytest
 from pydantic import SecretStr
 
 from queuemon.config import Settings
-from queuemon.contract import SCRIPT_BATCH
+from queuemon.contract import SCRIPT_BATCH, WAKE_TOKENS
 from queuemon.engine import publisher
 from queuemon.engine.producer import Producer
 from queuemon.engine.publisher import publish
@@ -207,7 +207,7 @@ def test_no_call_of_a_script_names_more_than_250_jobs(rig: Rig, monkeypatch: pyt
     run_many = rig.store.redis.run_many
 
     def spy(script: str, calls: Any, **options: Any) -> Any:
-        sizes.extend(len(keys) - 2 for keys, _ in calls)
+        sizes.extend(len(keys) - 4 for keys, _ in calls)
         return run_many(script, calls, **options)
 
     monkeypatch.setattr(rig.store.redis, "run_many", spy)
@@ -238,7 +238,7 @@ def test_idle_workers_are_woken_once_per_job_up_to_a_bound(rig: Rig) -> None:
     rig.producer.enqueue("mail", {})
     assert rig.redis.llen("queuemon:wake") == 1
     rig.producer.enqueue_many("mail", ({} for _ in range(500)))
-    assert rig.redis.llen("queuemon:wake") == publisher.WAKE_TOKENS
+    assert rig.redis.llen("queuemon:wake") == WAKE_TOKENS
 
 
 def test_publication_stops_at_its_limits_and_says_that_more_is_left(rig: Rig) -> None:

@@ -9,13 +9,15 @@ from uuid import UUID
 
 import pytest
 
+from queuemon.contract import WAKE_TOKENS
 from queuemon.engine.handlers import JobInHand
 from queuemon.engine.ids import uuid7
 from queuemon.engine.publisher import publish
 from queuemon.engine.worker import Worker
 from queuemon.errors import ConfigError, SchemaMismatch, StoreUnavailable
-from queuemon.store import claims
+from queuemon.store import claims, parking
 from queuemon.store.claims import Claimed, Refusal, Refused
+from queuemon.store.pauses import PauseFlag
 from tests.support.engine import Rig
 from tests.support.wait import wait_until
 
@@ -245,11 +247,11 @@ def test_jobs_of_a_paused_queue_go_back_to_its_head_and_redis_learns_of_the_paus
 
 
 def test_a_late_pause_cannot_overtake_a_resume(rig: Rig) -> None:
-    flag = [rig.keys.paused_key("mail"), rig.keys.wake]
-    assert rig.store.redis.run("set_pause", flag, [0, 8, "", 4]) == 1
-    assert rig.store.redis.run("set_pause", flag, [1, 7, "", 4]) == 0
+    for epoch, paused, written in ((8, False, 1), (7, True, 0)):
+        flag = PauseFlag(queue="mail", paused=paused, epoch=epoch, until=None)
+        assert rig.store.redis.run("set_pause", *parking.call(rig.keys, flag)) == written
     assert rig.redis.hget(rig.keys.paused_key("mail"), "paused") == b"0"
-    assert rig.redis.llen(rig.keys.wake) == 4
+    assert rig.redis.llen(rig.keys.wake) == WAKE_TOKENS
 
 
 def test_an_element_that_came_too_early_is_published_again_when_its_job_is_due(rig: Rig) -> None:

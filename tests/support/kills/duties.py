@@ -8,7 +8,7 @@ from uuid import UUID
 from queuemon.contract import encode_element
 from queuemon.engine.ids import uuid7
 from queuemon.engine.relay import Relay
-from queuemon.store import Store
+from queuemon.store import Store, pauses
 from tests.support.kills.scene import Deed, Scene
 from tests.support.kills.site import GEN, Site
 
@@ -88,6 +88,27 @@ def _flags(site: Site, _variant: str) -> Deed:
     return Deed(act=_doing("flags"))
 
 
+def _park(site: Site, _variant: str) -> Deed:
+    """What others push to a parked list; the queue is let go at the end of the case."""
+    site.workbench.pause("mail", reason="before the case", hard=True)
+    site.plant("waiting", 10)
+    site.plant("waiting", 3, queue="reports")
+    for raw in site.redis.rpop("queuemon:parked:mail", 4) or []:
+        site.redis.lpush("queue:mail", raw)
+
+    def act(store: Store) -> None:
+        relay = Relay(store, calm_seconds=0)
+        with store.postgres.statement() as connection:
+            relay._parked = [flag for flag in pauses.pause_flags(connection, store.tables) if flag.hard]
+        while relay.park():
+            pass
+
+    deed = Deed(act=act)
+    deed.release = lambda site: site.workbench.resume("mail", reason="the end of the case")
+    deed.holds = lambda site: ["the list is not parked"] if site.redis.exists("queue:mail") else []
+    return deed
+
+
 def _leases(site: Site, _variant: str) -> Deed:
     site.stuck(8)
     site.stuck(3, attempts=3)
@@ -165,6 +186,7 @@ DUTIES = {
         ("fold", _fold, ("plain",)),
         ("pauses", _pauses, ("last", "one of two")),
         ("flags", _flags, ("plain",)),
+        ("park", _park, ("plain",)),
         ("leases", _leases, ("plain",)),
         ("expiry", _expiry, ("plain",)),
         ("reap", _reap, ("plain",)),

@@ -92,21 +92,31 @@ def _one_epoch(site: Site, *, paused: bool, epoch: int) -> list[str]:
     return []
 
 
+def pushed_by_others(site: Site) -> None:
+    """A parked queue whose last elements came from a producer that pushes to the list by itself."""
+    for _ in range(4):
+        if raw := site.redis.rpop("queuemon:parked:mail"):
+            site.redis.lpush("queue:mail", raw)
+
+
 def _pause(site: Site, variant: str) -> Deed:
     site.plant("waiting", 60)  # so that live workers have some left to ask for when it commits
     site.plant("waiting", 3, queue="reports")
-    deed = applied(site, ActionKind.PAUSE, "mail", until="2h" if variant == "for two hours" else None)
+    options = {"hard": True} if variant == "hard" else {"until": "2h"} if variant == "for two hours" else {}
+    deed = applied(site, ActionKind.PAUSE, "mail", **options)
     deed.pauses, deed.release = "mail", _let_go
     deed.holds = lambda site: _one_epoch(site, paused=True, epoch=1)
     return deed
 
 
-def _resume(site: Site, _variant: str) -> Deed:
-    site.workbench.pause("mail", reason="before the case")
+def _resume(site: Site, variant: str) -> Deed:
+    site.workbench.pause("mail", reason="before the case", hard=variant == "hard")
     site.sql("UPDATE job_queues SET paused_at = now() - interval '1 hour' WHERE name = 'mail'")
     waiting = site.plant("waiting", 10)
     site.plant("waiting", 3, queue="reports")
     site.sql("UPDATE jobs SET expires_at = now() + interval '1 minute' WHERE id = ANY(%s)", waiting)
+    if variant == "hard":
+        pushed_by_others(site)
     deed = applied(site, ActionKind.RESUME, "mail")
 
     def holds(site: Site) -> list[str]:
@@ -235,8 +245,8 @@ ACTIONS = {
         (ActionKind.MOVE, _move, _BOTH, MODES),
         (ActionKind.RESCUE, _rescue, _BOTH, MODES),
         (ActionKind.DELETE_STUCK, _delete_stuck, _BY_FILTER, MODES),
-        (ActionKind.PAUSE, _pause, ("without end", "for two hours"), MODES),
-        (ActionKind.RESUME, _resume, ("all holders",), MODES),
+        (ActionKind.PAUSE, _pause, ("without end", "for two hours", "hard"), MODES),
+        (ActionKind.RESUME, _resume, ("all holders", "hard"), MODES),
         (ActionKind.PRIORITISE, _prioritise, ("plain",), MODES),
         (ActionKind.SCALE, _scale, ("plain", "with a command"), MODES),
         (ActionKind.CANARY, _canary, ("selection",), ("live",)),  # it waits for the results of its jobs
