@@ -32,8 +32,8 @@ pytestmark = pytest.mark.acceptance
 
 #: Kills of a scene in every run.
 SAMPLE = 5
-#: Kills of a negative control in every run.
-CONTROL_SAMPLE = 14
+#: Kills of a negative control in every run; more where the first ones hit nothing that matters.
+CONTROL_SAMPLES = (14, 50, 120)
 
 PROVEN = [scene.name for kind, scene in ACTIONS.items() if kind not in PENDING] + [s.name for s in DUTIES.values()]
 
@@ -121,7 +121,11 @@ def test_the_harness_sees_what_another_protocol_loses_or_doubles(
     lanes: Lanes, proof: Proof, name: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     cases = [str(case) for case in lanes.points(CONTROLS[name])]
-    verdicts = list(lanes.run([Name.of(case) for case in proof.chosen(cases, sample=CONTROL_SAMPLE)]))
+    verdicts: list[Verdict] = []
+    for sample in CONTROL_SAMPLES:
+        verdicts = list(lanes.run([Name.of(case) for case in proof.chosen(cases, sample=sample)]))
+        if any(v.lost or v.duplicated or v.unexpected for v in verdicts):
+            break
     with capsys.disabled():
         print(f"\n  {tally.control(name, verdicts)}")
     assert any(v.lost or v.duplicated or v.unexpected for v in verdicts)
