@@ -544,7 +544,7 @@ def test_only_a_parked_list_is_filtered(desk: Desk) -> None:
 # ----------------------------------------------------------------------------------------------------------- size
 
 
-def test_no_call_grows_with_the_list(desk: Desk, record_property: Any) -> None:
+def test_no_call_grows_with_the_list(desk: Desk) -> None:
     """100,000 elements are parked, filtered, joined by others' 5,000 and given back; prints the longest calls."""
     n, own = 100_000, client(desk)
     for first in range(0, n, 10_000):
@@ -573,4 +573,3 @@ def test_no_call_grows_with_the_list(desk: Desk, record_property: Any) -> None:
     assert left[:-5_000] == sorted(left[:-5_000])
     assert own.exists(PARKED, SIFTED) == 0
     print(f"\nlongest call, microseconds: {longest}")
-    record_property("longest_call_microseconds", longest)
