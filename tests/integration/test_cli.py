@@ -513,6 +513,18 @@ def test_a_payload_is_replaced_from_a_file_or_the_command_line(
         assert queuemon("edit", str(jobs(1)[0]), "--payload", wrong, "--yes")[0] == 2
 
 
+def test_a_hard_pause_parks_the_list_and_says_what_it_cannot_stop(queuemon: Run, urls: StackUrls) -> None:
+    assert queuemon("enqueue", MAIL, "{}")[0] == 0
+    code, out, _ = queuemon("pause", MAIL, "--hard")
+    assert (code, "!" in out) == (0, True)
+    assert queuemon("pause", MAIL, "--hard", "--yes")[0] == 0
+    with redis.Redis.from_url(urls.redis_url) as client:
+        assert client.llen(f"queue:{MAIL}") == 0
+        assert json.loads(queuemon("pauses", "--json")[1])["pauses"][0]["hard"] is True
+        assert queuemon("resume", MAIL, "--yes")[0] == 0
+        assert client.llen(f"queue:{MAIL}") == 1
+
+
 # ----------------------------------------------------------------------------------------------------- real terminal
 
 
