@@ -26,6 +26,7 @@ from sqlalchemy.sql.elements import ColumnElement
 from queuemon.contract import JobStatus
 from queuemon.schema.tables import Tables
 from queuemon.store.chunks import among, array_of, array_text
+from queuemon.store.fence import fenced
 from queuemon.store.leases import beat, silent
 
 #: A clock of another machine may be ahead by this much.
@@ -201,7 +202,9 @@ def payloads(connection: Connection, t: Tables, ids: Sequence[UUID]) -> dict[UUI
     """id → (generation, MD5 of the payload's text) of waiting jobs."""
     j = t.jobs
     rows = connection.execute(
-        select(j.c.id, j.c.gen, func.md5(cast(j.c.payload, Text))).where(among(t, ids), t.status_is(JobStatus.WAITING))
+        select(j.c.id, j.c.gen, func.md5(cast(j.c.payload, Text))).where(
+            among(t, ids), fenced(t.status_is(JobStatus.WAITING))
+        )
     )
     return {row[0]: (row[1], row[2]) for row in rows}
 

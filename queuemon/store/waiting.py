@@ -18,6 +18,7 @@ from sqlalchemy.sql.elements import ColumnElement
 from queuemon.contract import JobStatus
 from queuemon.schema.tables import TIMESTAMPTZ, Tables
 from queuemon.store.chunks import array_of
+from queuemon.store.fence import fenced
 from queuemon.store.postgres import Postgres
 
 #: Rows per statement.
@@ -98,7 +99,10 @@ def _page(t: Tables, queue: str, after: tuple[datetime, bytes] | None) -> Select
 
 def _still(t: Tables, ids: Sequence[bytes]) -> Select[Any]:
     j = t.jobs
-    return select(j.c.id, j.c.gen, j.c.run_at).where(j.c.id == func.any(array_of(ids_text(ids))), *due(t), ~pending(t))
+    # Joined, not `= ANY`: beside another condition the text would be read again for every row that waits.
+    picked = select(func.unnest(array_of(ids_text(ids))).label("id")).cte("picked")
+    rows = select(j.c.id, j.c.gen, j.c.run_at).join_from(picked, j, j.c.id == picked.c.id)
+    return rows.where(fenced(*due(t)), ~pending(t))
 
 
 def _packed(postgres: Postgres, query: Select[Any]) -> Array:
