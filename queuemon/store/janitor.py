@@ -1,4 +1,7 @@
-"""The janitor: purges old logs, undo copies, actions and roll-ups, one bounded batch per call. The relay calls it."""
+"""The janitor: purges old logs, undo copies, actions and roll-ups, one bounded batch per call. The relay calls it.
+
+Each condition stands on the target row too: what changes meanwhile (a stopped action that is opened again) is kept.
+"""
 
 from __future__ import annotations
 
@@ -23,6 +26,7 @@ def purge_logs(connection: Connection, t: Tables, *, days: float, limit: int = 1
 _PURGE_UNDO = """
 DELETE FROM queuemon.undo_jobs WHERE (action_id, job_id) IN (
     SELECT action_id, job_id FROM queuemon.undo_jobs WHERE kept_until < now() LIMIT :limit)
+AND kept_until < now()
 """
 
 _PURGE_ACTIONS = """
@@ -30,6 +34,7 @@ WITH old AS (
     DELETE FROM queuemon.actions AS a WHERE id IN (
         SELECT id FROM queuemon.actions
         WHERE finished_at < now() - make_interval(secs => :seconds) ORDER BY finished_at LIMIT 100)
+    AND finished_at < now() - make_interval(secs => :seconds)
     AND NOT EXISTS (SELECT FROM queuemon.undo_jobs AS u WHERE u.action_id = a.id)
     AND NOT EXISTS (SELECT FROM queuemon.queue_pauses AS p WHERE p.action_id = a.id)
     RETURNING id
