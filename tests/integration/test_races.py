@@ -11,10 +11,10 @@ import pytest
 
 import queuemon.store
 from tests.support.actions import Desk
-from tests.support.races import jobs, own
+from tests.support.races import jobs, trail, upkeep
 from tests.support.races.race import Race
 
-RACES = (*jobs.RACES, *own.RACES)
+RACES = (*jobs.RACES, *trail.RACES, *upkeep.RACES)
 
 #: Functions that change something and are raced by no case of their own, each with the reason.
 UNRACED = {
@@ -51,7 +51,7 @@ def test_every_statement_that_changes_something_is_raced() -> None:
 
 
 def _changing() -> set[str]:
-    """ "module.function" of all functions of the store that build a statement which changes rows."""
+    """All functions ("module.function") of the store that build a statement which changes rows."""
     root = Path(queuemon.store.__file__).parent
     found: set[str] = set()
     for path in root.rglob("*.py"):
