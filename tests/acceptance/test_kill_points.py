@@ -105,6 +105,7 @@ def test_a_kill_anywhere_loses_nothing_and_starts_no_generation_twice(
 
 
 @pytest.mark.prove
+@pytest.mark.usefixtures("lanes")  # so that it stays with the tests whose sums it prints
 def test_the_sums_of_all_kills(findings: Findings, proof: Proof, capsys: pytest.CaptureFixture[str]) -> None:
     if findings.scenes != set(PROVEN):
         pytest.skip("only a part of the scenes was run")
