@@ -5,12 +5,15 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from typing import Protocol
+from dataclasses import replace
+from functools import partial
+from typing import Final, Protocol
 from uuid import UUID
 
 from queuemon.actions import bulk, canary, queue_changes, undo
 from queuemon.actions.entries import Journal
 from queuemon.actions.resuming import Tell, Teller, reopened
+from queuemon.actions.settling import Looks, settled
 from queuemon.engine.publisher import publish
 from queuemon.errors import InvalidValue, NotAllowed, StoreError, UnknownAction
 from queuemon.model import ActionKind, ActionProgress, ActionRecord, ActionResult, Pause, Plan
@@ -31,6 +34,9 @@ class Carrier(Protocol):
         stop: threading.Event | None,
     ) -> ActionResult: ...
 
+
+#: Kinds that change pause flags, of which Redis has a copy.
+_TELLING: Final = frozenset({ActionKind.PAUSE, ActionKind.RESUME, ActionKind.UNDO})
 
 #: Entries of the audit trail in one answer at most.
 ACTIONS_LIMIT = 1_000
@@ -58,9 +64,9 @@ def apply(
     """
     _may_act(store, plan.kind)
     journal = Journal(store)
-    return _carry_out(
-        store, journal, journal.enter(plan, reason), progress=progress, stop=stop, rate=rate, outcomes=outcomes,
-        others=others,
+    return _settled(
+        store, journal, lambda: journal.enter(plan, reason), progress=progress, stop=stop, rate=rate,
+        outcomes=outcomes, others=others,
     )  # fmt: skip
 
 
@@ -77,8 +83,10 @@ def resume_action(
     """Go on with an action that was interrupted or stopped, from its cursor; one that has ended is `repeated`."""
     _may_act(store, "resuming")
     journal = Journal(store)
-    entry = reopened(store, journal, action_id)
-    return _carry_out(store, journal, entry, progress=progress, stop=stop, rate=rate, outcomes=outcomes, others=others)
+    return _settled(
+        store, journal, lambda: reopened(store, journal, action_id), progress=progress, stop=stop, rate=rate,
+        outcomes=outcomes, others=others,
+    )  # fmt: skip
 
 
 def _may_act(store: Store, what: str) -> None:
@@ -90,10 +98,10 @@ def _may_act(store: Store, what: str) -> None:
         )
 
 
-def _carry_out(
+def _settled(
     store: Store,
     journal: Journal,
-    entry: Entry,
+    enter: Callable[[], Entry],
     *,
     progress: Callable[[ActionProgress], None] | None,
     stop: threading.Event | None,
@@ -101,7 +109,36 @@ def _carry_out(
     outcomes: Tell | None,
     others: Mapping[ActionKind, Carrier] | None,
 ) -> ActionResult:
-    kind, told = entry.record.kind, Teller(store, entry, outcomes)
+    """Enter an action and carry it out. Where the connection is lost, its row says what has committed: the same again
+    from there on, until PostgreSQL has been away for too long."""
+    entry = settled(enter)
+    ours, told, looks = entry.running, Teller(store, entry, outcomes), Looks()
+    while True:
+        try:
+            done = _carry_out(store, journal, entry, told=told, progress=progress, stop=stop, rate=rate, others=others)
+        except StoreError as error:
+            looks.wait(error)
+        else:
+            # What ended without our hearing of it was ended here.
+            return replace(done, repeated=done.repeated and not (looks.lost and ours))
+        now = settled(partial(journal.found, entry), looks)
+        if (now.cursor, now.record.done) != (entry.cursor, entry.record.done):
+            looks.moved()
+        entry = now
+
+
+def _carry_out(
+    store: Store,
+    journal: Journal,
+    entry: Entry,
+    *,
+    told: Teller,
+    progress: Callable[[ActionProgress], None] | None,
+    stop: threading.Event | None,
+    rate: float | None,
+    others: Mapping[ActionKind, Carrier] | None,
+) -> ActionResult:
+    kind = entry.record.kind
     if rate is not None and not 0 < rate <= bulk.RATE_LIMIT:
         raise InvalidValue(f"rate is {rate}", expected=f"jobs per second, above 0, at most {bulk.RATE_LIMIT:,}")
 
@@ -111,10 +148,8 @@ def _carry_out(
             progress(p)
 
     if not entry.running:
-        with store.postgres.begin(read_only=True) as connection:
-            if kind is ActionKind.CANARY:
-                return canary.repeated(connection, store, entry)
-            return journal.repeated(connection, entry)
+        told()
+        return _repeated(store, journal, entry)
     if entry.cursor is not None and not kind.bulk and kind is not ActionKind.CANARY:
         with suppress(StoreError):  # the relay publishes it then
             publish(store, outbox_ids=bulk.interrupted(store, entry))
@@ -133,6 +168,17 @@ def _carry_out(
         return queue_changes.carry_out(store, journal, entry)
     told()
     return done
+
+
+def _repeated(store: Store, journal: Journal, entry: Entry) -> ActionResult:
+    """What an action that has ended did. Its pause flag may not have reached Redis: nobody else might bring it."""
+    with store.postgres.begin(read_only=True) as connection:
+        if entry.record.kind is ActionKind.CANARY:
+            return canary.repeated(connection, store, entry)
+        first = journal.repeated(connection, entry)
+    if entry.record.kind in _TELLING and not undo.of_jobs(entry):
+        first = replace(first, published=first.published and queue_changes.told_all(store))
+    return first
 
 
 def actions(store: Store, limit: int = 50) -> tuple[ActionRecord, ...]:

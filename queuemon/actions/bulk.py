@@ -8,11 +8,13 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 from typing import Final
 from uuid import UUID
 
 from queuemon.actions import text, undo
 from queuemon.actions.entries import Journal, result
+from queuemon.actions.settling import settled
 from queuemon.engine.publisher import Published, publish
 from queuemon.errors import QueuemonError, StoreTimeout
 from queuemon.filters import JobFilter
@@ -127,8 +129,8 @@ def _tried(store: Store, journal: Journal, entry: Entry, chunk: Chunk) -> tuple[
     for attempt in range(TRIES):
         try:
             return _change(store, journal, entry, chunk)
-        except StoreTimeout:
-            if attempt == TRIES - 1:
+        except StoreTimeout as error:
+            if error.lost or attempt == TRIES - 1:
                 raise
     raise AssertionError  # the loop returns or raises
 
@@ -237,7 +239,8 @@ class _Publisher:
     def send(self, publication: int) -> None:
         """Publish an outbox row that has committed; waits while too many are under way."""
         if not self._failed:
-            self._pending.append(self._pool.submit(publish, self._store, outbox_ids=[publication]))
+            once = partial(publish, self._store, outbox_ids=[publication])
+            self._pending.append(self._pool.submit(settled, once))
         while len(self._pending) > AHEAD:
             self._settle()
 

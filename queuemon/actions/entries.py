@@ -58,6 +58,11 @@ class Journal:
                 )
         return entry
 
+    def found(self, entry: Entry) -> Entry:
+        """The action's row as it stands now; waits for whoever holds it."""
+        with self.turn(entry) as (_, held):
+            return held
+
     @contextmanager
     def turn(self, entry: Entry) -> Iterator[tuple[Any, Entry]]:
         """A transaction that holds the action's row: (connection, the row as it stands now)."""

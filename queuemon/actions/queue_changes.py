@@ -11,7 +11,7 @@ from queuemon.actions.entries import Journal, result
 from queuemon.contract import JobStatus, Priority
 from queuemon.errors import QueuemonError
 from queuemon.model import ActionKind, ActionResult
-from queuemon.store import Store, audit, changes, parking, undo
+from queuemon.store import Store, audit, changes, parking, pauses, undo
 from queuemon.store.chunks import Chunk, find_chunks, in_queue
 from queuemon.store.pauses import PauseFlag
 
@@ -160,3 +160,13 @@ def told(store: Store, entry: audit.Entry, flag: PauseFlag) -> ActionResult:
     except QueuemonError:
         return result(entry, published=False, note=text.PARKING_UNTOLD if flag.hard else text.FLAG_UNTOLD)
     return result(entry, published=not more, note=text.STILL_MOVING if more else "")
+
+
+def told_all(store: Store) -> bool:
+    """Copy every pause flag that Redis does not have as PostgreSQL does; returns whether it has them all now."""
+    with store.postgres.begin(read_only=True) as connection:
+        flags = pauses.pause_flags(connection, store.tables)
+    try:
+        return not parking.tell(store.redis, parking.differing(store.redis, flags))
+    except QueuemonError:
+        return False

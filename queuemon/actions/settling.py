@@ -1,0 +1,49 @@
+"""Settling what a lost connection to PostgreSQL left undecided, by looking again; `apply` and its publisher use it.
+
+Whoever repeats must be safe to repeat: an action reads its own row again, and goes on from the cursor that committed.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Final, TypeVar
+
+from queuemon.errors import StoreError, StoreTimeout, StoreUnavailable
+
+T = TypeVar("T")
+
+#: Seconds before each new look; together what a PostgreSQL that is restarted needs.
+PAUSES: Final = (0.05, 0.2, 0.5, 1.0, 2.0, 4.0)
+
+
+class Looks:
+    """How often may still be looked; as often as at the beginning whenever something has moved."""
+
+    def __init__(self) -> None:
+        #: Whether a connection was lost at all.
+        self.lost = False
+        self._pauses = iter(PAUSES)
+
+    def moved(self) -> None:
+        """Something has committed since the last look."""
+        self._pauses = iter(PAUSES)
+
+    def wait(self, error: StoreError) -> None:
+        """Wait for the next look; raises the error where it is not about a lost PostgreSQL, or no look is left."""
+        away = self.lost and isinstance(error, StoreUnavailable | StoreTimeout)
+        pause = next(self._pauses, None) if error.store == "postgresql" and (error.lost or away) else None
+        if pause is None:
+            raise error
+        self.lost = True
+        time.sleep(pause)
+
+
+def settled(work: Callable[[], T], looks: Looks | None = None) -> T:
+    """What `work` returns, done again where its connection to PostgreSQL was lost."""
+    looks = looks or Looks()
+    while True:
+        try:
+            return work()
+        except StoreError as error:
+            looks.wait(error)
