@@ -112,7 +112,7 @@ def _settled(
     """Enter an action and carry it out. Where the connection is lost, its row says what has committed: the same again
     from there on, until PostgreSQL has been away for too long."""
     entry = settled(enter)
-    ours, told, looks = entry.running, Teller(store, entry, outcomes), Looks()
+    ours, told, looks = entry.running, Teller(store, entry, outcomes), Looks(under_way=True)
     while True:
         try:
             done = _carry_out(store, journal, entry, told=told, progress=progress, stop=stop, rate=rate, others=others)

@@ -14,7 +14,7 @@ from uuid import UUID
 
 from queuemon.actions import text, undo
 from queuemon.actions.entries import Journal, result
-from queuemon.actions.settling import settled
+from queuemon.actions.settling import Looks, settled
 from queuemon.engine.publisher import Published, publish
 from queuemon.errors import QueuemonError, StoreTimeout
 from queuemon.filters import JobFilter
@@ -240,7 +240,7 @@ class _Publisher:
         """Publish an outbox row that has committed; waits while too many are under way."""
         if not self._failed:
             once = partial(publish, self._store, outbox_ids=[publication])
-            self._pending.append(self._pool.submit(settled, once))
+            self._pending.append(self._pool.submit(settled, once, Looks(under_way=True)))
         while len(self._pending) > AHEAD:
             self._settle()
 

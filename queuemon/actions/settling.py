@@ -20,8 +20,11 @@ PAUSES: Final = (0.05, 0.2, 0.5, 1.0, 2.0, 4.0)
 class Looks:
     """How often may still be looked; as often as at the beginning whenever something has moved."""
 
-    def __init__(self) -> None:
-        #: Whether a connection was lost at all.
+    def __init__(self, *, under_way: bool = False) -> None:
+        #: Whether what is done has begun already: then a PostgreSQL that cannot be reached is waited for, too. Another
+        #: thread's loss empties the pool, and this one's next connection is refused.
+        self.under_way = under_way
+        #: Whether anything was lost.
         self.lost = False
         self._pauses = iter(PAUSES)
 
@@ -31,8 +34,9 @@ class Looks:
 
     def wait(self, error: StoreError) -> None:
         """Wait for the next look; raises the error where it is not about a lost PostgreSQL, or no look is left."""
-        away = self.lost and isinstance(error, StoreUnavailable | StoreTimeout)
-        pause = next(self._pauses, None) if error.store == "postgresql" and (error.lost or away) else None
+        away = isinstance(error, StoreUnavailable) and (self.under_way or self.lost)
+        held = isinstance(error, StoreTimeout) and self.lost  # by the session that was lost
+        pause = next(self._pauses, None) if error.store == "postgresql" and (error.lost or away or held) else None
         if pause is None:
             raise error
         self.lost = True
