@@ -1,8 +1,9 @@
 """Settings and profiles: the environment and queuemon.toml are read here and nowhere else.
 
-Order: environment variables beat the profile in queuemon.toml, which beats the defaults. Nothing configured means
-the embedded demo. A profile is a table `[profiles.NAME]`; `[profiles.NAME.queues."email-sending"]` sets a queue's
-thresholds.
+A profile is a table `[profiles.NAME]`; `[profiles.NAME.queues."email-sending"]` sets a queue's thresholds. It is named
+by the caller (`--profile`, `connect`), else by QUEUEMON_PROFILE, else it is `default` or the only one. Both stores come
+from one place, never one from each: a profile that the caller named, or that QUEUEMON_PROFILE names while no URL is
+set; else the two URLs of the environment; else the profile; else the embedded demo. README.md says the same.
 """
 
 from __future__ import annotations
@@ -19,12 +20,22 @@ import platformdirs
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
 
 from queuemon.contract import HEARTBEAT_SECONDS, LEASE_SECONDS, Keys, Thresholds
-from queuemon.errors import ConfigError
+from queuemon.errors import ConfigError, NotAllowed
 
 #: Colours of the environment badge when a profile names none.
 COLOURS: Final = {"prod": "red", "production": "red", "staging": "amber", "demo": "blue"}
 
 CONFIG_FILE: Final = "queuemon.toml"
+
+#: The settings that name the two stores, and the variables that do.
+_URLS: Final = {"database_url": "QUEUEMON_DATABASE_URL", "redis_url": "QUEUEMON_REDIS_URL"}
+
+_SCHEMES: Final = {"database_url": ("postgresql", "postgres"), "redis_url": ("redis", "rediss", "unix")}
+
+#: What is found out here and cannot be set in a profile.
+_FOUND: Final = frozenset({"embedded", "read_only_by_environment", "queue_thresholds"})
+
+_TRUE, _FALSE = frozenset({"1", "true", "yes", "on"}), frozenset({"", "0", "false", "no", "off"})
 
 
 class Settings(BaseModel):
@@ -36,8 +47,10 @@ class Settings(BaseModel):
     profile: str = "default"
     #: Colour of the badge: red, amber, green, blue or grey.
     colour: Literal["red", "amber", "green", "blue", "grey"] = "grey"
-    #: Refuse every action, whatever the database role may do.
+    #: Refuse every change, whatever the database role may do: actions, enqueueing, `install`, relay, workers.
     read_only: bool = False
+    #: True when QUEUEMON_READ_ONLY, not the profile, says so.
+    read_only_by_environment: bool = False
     #: True when nothing was configured and the embedded demo is used.
     embedded: bool = False
 
@@ -92,6 +105,26 @@ class Settings(BaseModel):
         """The thresholds that hold for a queue."""
         return self.queue_thresholds.get(queue, self.thresholds)
 
+    @property
+    def read_only_reason(self) -> str | None:
+        """Who says that nothing may be changed; None where these settings allow it."""
+        if not self.read_only:
+            return None
+        if self.read_only_by_environment:
+            return "QUEUEMON_READ_ONLY is set in the environment"
+        return f"the profile {self.profile!r} is read-only"
+
+    def require_writable(self, what: str) -> None:
+        """Raise NotAllowed for `what` ("enqueueing", "retry") where these settings are read-only."""
+        if (why := self.read_only_reason) is not None:
+            raise NotAllowed(
+                f"{what} is refused: {why}",
+                expected="settings that allow changes",
+                next_step="unset QUEUEMON_READ_ONLY"
+                if self.read_only_by_environment
+                else "connect with an operator's profile",
+            )
+
     def secrets(self) -> tuple[str, ...]:
         """The passwords in the two URLs, so that they can be searched for and blotted out of foreign messages."""
         found = []
@@ -134,10 +167,15 @@ def config_file() -> Path | None:
 
 
 def child_environment(profile: str | None = None) -> dict[str, str]:
-    """The environment for a process of ours that must find the same stores: this one's, and the profile by name."""
+    """The environment for a process of ours that must find the same stores: this one's, and the profile by name.
+
+    URLs that the profile sets aside are left out: beside QUEUEMON_PROFILE they would contradict it.
+    """
     path = config_file()
+    own = (_profiles(path) if path else {}).get(profile or "", {})
+    dropped = set(_URLS.values()) if any(own.get(key) for key in _URLS) else set()
     return {
-        **os.environ,
+        **{name: value for name, value in os.environ.items() if name not in dropped},
         **({"QUEUEMON_PROFILE": profile} if profile else {}),
         **({"QUEUEMON_CONFIG": str(path.resolve())} if path else {}),
     }
@@ -151,45 +189,90 @@ def debugging() -> bool:
 def load(profile: str | None = None) -> Settings:
     """The settings in force; `profile` (or QUEUEMON_PROFILE) names a table of queuemon.toml.
 
-    Raises ConfigError for an unknown profile, an unknown or mistyped setting, half a pair of URLs, or a URL of the
-    wrong kind. No message holds a URL.
+    Raises ConfigError for an unknown profile, a profile named beside other URLs in the environment, an unknown or
+    mistyped setting, half a pair of URLs, or a URL of the wrong kind. No message holds a URL.
     """
-    wanted = profile or os.environ.get("QUEUEMON_PROFILE")
     path = config_file()
     profiles = _profiles(path) if path else {}
-    values: dict[str, Any] = {}
-    if wanted is not None:
-        if wanted not in profiles:
-            known = ", ".join(sorted(profiles)) or "none"
-            raise ConfigError(
-                f"there is no profile {wanted!r}",
-                expected=f"one of the profiles of {path or CONFIG_FILE}: {known}",
-                next_step=f"add a table [profiles.{wanted}] to {CONFIG_FILE}, or leave the profile out",
-            )
-        values = dict(profiles[wanted])
-    elif "default" in profiles:
-        wanted, values = "default", dict(profiles["default"])
-    elif len(profiles) == 1:
-        wanted, values = next((name, dict(table)) for name, table in profiles.items())
-
-    for variable, key in (("QUEUEMON_DATABASE_URL", "database_url"), ("QUEUEMON_REDIS_URL", "redis_url")):
-        if os.environ.get(variable):
-            values[key] = os.environ[variable]
-    if os.environ.get("QUEUEMON_READ_ONLY", "").lower() in {"1", "true", "yes", "on"}:
+    named = profile if profile is not None else os.environ.get("QUEUEMON_PROFILE") or None
+    table = named
+    if named is None:
+        table = "default" if "default" in profiles else next(iter(profiles)) if len(profiles) == 1 else None
+    elif named not in profiles:
+        known = ", ".join(sorted(profiles)) or "none"
+        raise ConfigError(
+            f"there is no profile {named!r}",
+            expected=f"one of the profiles of {path or CONFIG_FILE}: {known}",
+            next_step=f"add a table [profiles.{named}] to {CONFIG_FILE}, or leave the profile out",
+        )
+    values: dict[str, Any] = dict(profiles.get(table or "", {}))
+    _choose_stores(values, table, named=named, by_caller=profile is not None)
+    embedded = not values.get("database_url")
+    if embedded and named is None:
+        values["profile"] = "demo"
+    forced = _word("QUEUEMON_READ_ONLY") and not values.get("read_only")
+    if forced:
         values["read_only"] = True
+    settings = _build(table or ("demo" if embedded else "default"), values, embedded=embedded, forced=forced)
+    if embedded and named not in {None, "demo"}:
+        raise ConfigError(
+            f"the profile {named!r} names no stores, and the environment does not either",
+            expected="database_url and redis_url in the profile, or both URLs in the environment",
+            next_step=f"add both to [profiles.{named}] in {CONFIG_FILE}; leave the profile out for the embedded demo",
+        )
+    return settings
 
-    embedded = not values.get("database_url") and not values.get("redis_url")
-    name = wanted or ("demo" if embedded else "default")
-    return _build(name, values, embedded=embedded)
+
+def _choose_stores(values: dict[str, Any], table: str | None, *, named: str | None, by_caller: bool) -> None:
+    """Put both stores into `values` (or none: the demo), from the profile or from the environment, never from both."""
+    own = {key: values.pop(key) for key in _URLS if values.get(key)}
+    given = {key: os.environ[variable] for key, variable in _URLS.items() if os.environ.get(variable)}
+    if named is not None and own:
+        others = [_URLS[key] for key in given if given[key] != own.get(key)]
+        if others and not by_caller:
+            raise ConfigError(
+                f"QUEUEMON_PROFILE names the profile {named!r}, which has stores of its own, and {' and '.join(others)}"
+                f" {'names another' if len(others) == 1 else 'name others'}",
+                expected="one of the two",
+                next_step=f"unset QUEUEMON_PROFILE or {' and '.join(others)}, or say --profile {named}",
+            )
+        given = {}
+    if given and own:
+        # The name and the colour are those of the stores that the profile describes, which are not used.
+        values["profile"] = "default"
+        values.pop("colour", None)
+    for key, url in (given or own).items():
+        words = {k: v if given else f"{k} of the profile {table!r}" for k, v in _URLS.items()}
+        missing = next((k for k in _URLS if k not in (given or own)), None)
+        if missing is not None:
+            raise ConfigError(
+                f"{words[missing]} is not set, but {words[key]} is",
+                expected="both stores from one place: the profile, or the environment",
+                next_step=f"set {words[missing]}" + (f", or unset {words[key]}" if given else ""),
+            )
+        _check_url(url, _SCHEMES[key], words[key])
+        values[key] = url
 
 
-def _build(name: str, values: dict[str, Any], *, embedded: bool) -> Settings:
-    for key, schemes, variable in (
-        ("database_url", ("postgresql", "postgres"), "QUEUEMON_DATABASE_URL"),
-        ("redis_url", ("redis", "rediss", "unix"), "QUEUEMON_REDIS_URL"),
-    ):
-        if not embedded:
-            _check_url(values.get(key), schemes, variable)
+def _word(variable: str) -> bool:
+    """A yes or no of the environment; raises ConfigError for any other word."""
+    text = os.environ.get(variable, "").strip().lower()
+    if text not in _TRUE | _FALSE:
+        raise ConfigError(
+            f"{variable} is {text[:40]!r}", expected="1, true, yes, on, or 0, false, no, off",
+            next_step=f"correct or unset {variable}",
+        )  # fmt: skip
+    return text in _TRUE
+
+
+def _build(name: str, values: dict[str, Any], *, embedded: bool, forced: bool) -> Settings:
+    known = ", ".join(sorted(set(Settings.model_fields) - _FOUND | {"queues"}))
+    if odd := sorted(_FOUND & values.keys()):
+        raise ConfigError(
+            f"profile {name!r}: setting {odd[0]!r} does not exist",
+            expected=f"one of: {known}",
+            next_step=f"correct {CONFIG_FILE}",
+        )
     base = _thresholds(values.pop("thresholds", {}), Thresholds(), "thresholds")
     per_queue = {
         queue: _thresholds(table, base, f"queues.{queue}") for queue, table in _table(values, "queues").items()
@@ -199,8 +282,9 @@ def _build(name: str, values: dict[str, Any], *, embedded: bool) -> Settings:
         return Settings(
             **{
                 "profile": name,
-                "colour": COLOURS.get(name, "grey"),
+                "colour": COLOURS.get(str(values.get("profile", name)), "grey"),
                 "embedded": embedded,
+                "read_only_by_environment": forced,
                 "thresholds": base,
                 "queue_thresholds": per_queue,
                 "keys": Keys(**keys),
@@ -216,7 +300,6 @@ def _build(name: str, values: dict[str, Any], *, embedded: bool) -> Settings:
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
-        known = ", ".join(sorted(set(Settings.model_fields) - {"embedded", "queue_thresholds"} | {"queues"}))
         unknown = first["type"] == "extra_forbidden"
         raise ConfigError(
             f"profile {name!r}: setting {where!r} {'does not exist' if unknown else 'cannot be used'}",
@@ -246,16 +329,17 @@ def _thresholds(table: object, base: Thresholds, where: str) -> Thresholds:
             raise ConfigError(
                 f"{where}.{key} is {value!r}", expected="a number, 0 or more", next_step=f"correct {CONFIG_FILE}"
             )
-    return replace(base, **{key: known[key](value) for key, value in table.items()})
-
-
-def _check_url(value: object, schemes: tuple[str, ...], variable: str) -> None:
-    if not value:
+    found = replace(base, **{key: known[key](value) for key, value in table.items()})
+    if found.warning_waiting > found.critical_waiting:
         raise ConfigError(
-            f"{variable} is not set, but the other store's URL is",
-            expected="both URLs, or neither for the embedded demo",
-            next_step=f"set {variable}",
+            f"{where}: warning_waiting is {found.warning_waiting}, above critical_waiting, {found.critical_waiting}",
+            expected="a warning before it is critical; what is not set here comes from the profile or the default",
+            next_step=f"set both in {CONFIG_FILE}",
         )
+    return found
+
+
+def _check_url(value: object, schemes: tuple[str, ...], where: str) -> None:
     try:
         parts = urlsplit(str(value))
         _ = parts.port
@@ -266,9 +350,9 @@ def _check_url(value: object, schemes: tuple[str, ...], variable: str) -> None:
         fine = False
     if not fine:
         raise ConfigError(
-            f"{variable} is not a URL that can be used here (it is not shown: it may hold a password)",
+            f"{where} is not a URL that can be used here (it is not shown: it may hold a password)",
             expected=f"{schemes[0]}://user:password@host:port/{'number' if 'redis' in schemes else 'name'}",
-            next_step=f"correct {variable}; special characters in the password are written as %XX",
+            next_step="correct it; special characters in the password are written as %XX",
         )
 
 

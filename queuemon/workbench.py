@@ -268,9 +268,9 @@ class Workbench:
 
     @property
     def read_only_reason(self) -> str | None:
-        """Why it refuses: the profile, or the rights of the database role; None when it may act."""
-        if self.settings.read_only:
-            return f"the profile {self.settings.profile!r} is read-only"
+        """Why it refuses: the settings, or the rights of the database role; None when it may act."""
+        if (why := self.settings.read_only_reason) is not None:
+            return why
         if self._role_reason is None:
             from queuemon.errors import QueuemonError
             from queuemon.store import rights
@@ -353,6 +353,7 @@ class Workbench:
         )  # fmt: skip
 
     def _may_act(self, what: str) -> None:
+        self.settings.require_writable(what)
         if (why := self.read_only_reason) is not None:
             raise NotAllowed(
                 f"{what} is refused: {why}",
@@ -455,10 +456,11 @@ class Workbench:
     # ----------------------------------------------------------------------------------------------------- set up
 
     def install(self) -> tuple[str | None, str]:
-        """Bring the database to this version's schema; returns the versions (before, after)."""
+        """Bring the database to this version's schema; returns the versions (before, after). Raises NotAllowed."""
         from queuemon.schema import migrate
         from queuemon.store.postgres import translated
 
+        self.settings.require_writable("installing")
         with translated(self.settings):
             return migrate.upgrade_engine(self.store.postgres.engine)
 

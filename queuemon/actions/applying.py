@@ -15,7 +15,7 @@ from queuemon.actions.entries import Journal
 from queuemon.actions.resuming import Tell, Teller, reopened
 from queuemon.actions.settling import Looks, settled
 from queuemon.engine.publisher import publish
-from queuemon.errors import InvalidValue, NotAllowed, StoreError, UnknownAction
+from queuemon.errors import InvalidValue, StoreError, UnknownAction
 from queuemon.model import ActionKind, ActionProgress, ActionRecord, ActionResult, Pause, Plan
 from queuemon.store import Store, audit
 from queuemon.store.audit import Entry
@@ -62,7 +62,7 @@ def apply(
     each job; `others` carries out the kinds of rooms above. Raises NotAllowed before any statement on a read-only
     profile, InvalidValue, StoreError.
     """
-    _may_act(store, plan.kind)
+    store.settings.require_writable(plan.kind.value)
     journal = Journal(store)
     return _settled(
         store, journal, lambda: journal.enter(plan, reason), progress=progress, stop=stop, rate=rate,
@@ -81,21 +81,12 @@ def resume_action(
     others: Mapping[ActionKind, Carrier] | None = None,
 ) -> ActionResult:
     """Go on with an action that was interrupted or stopped, from its cursor; one that has ended is `repeated`."""
-    _may_act(store, "resuming")
+    store.settings.require_writable("resuming")
     journal = Journal(store)
     return _settled(
         store, journal, lambda: reopened(store, journal, action_id), progress=progress, stop=stop, rate=rate,
         outcomes=outcomes, others=others,
     )  # fmt: skip
-
-
-def _may_act(store: Store, what: str) -> None:
-    if store.settings.read_only:
-        raise NotAllowed(
-            f"{what} is refused: the profile {store.settings.profile!r} is read-only",
-            expected="a profile that may act",
-            next_step="connect with an operator's profile",
-        )
 
 
 def _settled(

@@ -36,10 +36,12 @@ class Producer:
     """Enqueues jobs. What it returns has committed; while Redis is away the relay publishes it later.
 
     Safe to share between threads. Raises UnknownQueue, InvalidValue (payload, time or number), StoreError when
-    PostgreSQL is away: then nothing can be said about that one call, as with any commit.
+    PostgreSQL is away: then nothing can be said about that one call, as with any commit. Made from read-only settings
+    it raises NotAllowed at once, as the relay, the worker and the supervisor do.
     """
 
     def __init__(self, store: Store) -> None:
+        store.settings.require_writable("enqueueing")
         self.store = store
         self._rest_until = 0.0
 

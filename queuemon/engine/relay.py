@@ -56,6 +56,7 @@ class Relay:
     """
 
     def __init__(self, store: Store, *, calm_seconds: float | None = None) -> None:
+        store.settings.require_writable("a relay")
         self.store = store
         self.process = this_process("relay")
         settings = store.settings

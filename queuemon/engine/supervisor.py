@@ -75,6 +75,7 @@ class Supervisor:
         command: Sequence[str] | None = None,
         limit: int = 64,
     ) -> None:
+        store.settings.require_writable("a supervisor")
         self.store = store
         self.process = this_process("supervisor")
         self.grace_seconds = grace_seconds

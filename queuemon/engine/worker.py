@@ -63,6 +63,7 @@ class Worker:
         grace_seconds: float = 30.0,
         parent: int | None = None,
     ) -> None:
+        store.settings.require_writable("a worker")
         self.store = store
         self.home = home
         self.handlers = Handlers.of(handlers)

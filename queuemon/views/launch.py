@@ -22,6 +22,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, Final
 from urllib.error import HTTPError, URLError
 
+from queuemon import config
 from queuemon.errors import InvalidValue, QueuemonError
 
 #: The notebook that opens.
@@ -176,7 +177,8 @@ def lab(
             port=port,
             path=f"lab/tree/{path}",
             ready="api/status",
-            environment={"JUPYTER_CONFIG_PATH": _joined(settings, "JUPYTER_CONFIG_PATH")} | _profile(profile),
+            environment={"JUPYTER_CONFIG_PATH": _joined(settings, "JUPYTER_CONFIG_PATH")},
+            profile=profile,
             name="JupyterLab",
             browser=browser,
         )
@@ -206,7 +208,8 @@ def serve(
         port=port,
         path="",
         ready="voila/static/nothing",
-        environment={"JUPYTER_PATH": _joined(templates, "JUPYTER_PATH")} | _profile(profile),
+        environment={"JUPYTER_PATH": _joined(templates, "JUPYTER_PATH")},
+        profile=profile,
         name="Voilà",
         browser=browser,
     )
@@ -218,10 +221,6 @@ def _prepared(workdir: Path | None) -> Path:
     for line in unpack(folder):
         print(line, flush=True)  # noqa: T201
     return folder
-
-
-def _profile(profile: str | None) -> dict[str, str]:
-    return {"QUEUEMON_PROFILE": profile} if profile else {}
 
 
 def _find(workdir: Path, notebook: str) -> str:
@@ -266,6 +265,7 @@ def _run(
     path: str,
     ready: str,
     environment: Mapping[str, str],
+    profile: str | None,
     name: str,
     browser: bool,
 ) -> int:
@@ -278,7 +278,7 @@ def _run(
     process = subprocess.Popen(
         [sys.executable, "-m", *command, f"{option}={chosen}"],
         cwd=workdir,
-        env={**os.environ, **environment, "JUPYTER_TOKEN": token, "PYTHONUNBUFFERED": "1"},
+        env={**config.child_environment(profile), **environment, "JUPYTER_TOKEN": token, "PYTHONUNBUFFERED": "1"},
         stdin=subprocess.DEVNULL,
         start_new_session=True,
     )

@@ -76,7 +76,7 @@ class Board(HasTraits):
         self._postgres: tuple[PostgresHalf, datetime] | None = None
         self._redis: tuple[RedisHalf, datetime] | None = None
         self._errors: dict[str, str] = {}
-        self._read_only = f"the profile {settings.profile!r} is read-only" if settings.read_only else ""
+        self._read_only = settings.read_only_reason or ""
         self._snapshots = 0
         self._interrupted: list[dict[str, str]] = []
         self._pauses: tuple[Pause, ...] = ()

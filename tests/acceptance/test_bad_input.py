@@ -204,8 +204,8 @@ def test_a_read_only_profile_refuses_every_action(
     configured: StackUrls, refused: Callable[[Case], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("QUEUEMON_READ_ONLY", "1")
-    capture = Case(words=f"pause {QUEUE} --yes --reason x", says="read-only", code=1)
-    refused(capture)
+    for words in (["pause", QUEUE, "--yes", "--reason", "x"], ["enqueue", QUEUE, "{}"], ["install"]):
+        refused(Case(words=words, says="QUEUEMON_READ_ONLY is set", code=1))
 
 
 # ---------------------------------------------------------------------------------------------------------- stores
