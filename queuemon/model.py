@@ -508,6 +508,8 @@ class ActionProgress:
     skipped: int
     per_second: float
     eta_seconds: float | None
+    #: What slows it down, and how it goes on meanwhile; empty at full speed.
+    slowed: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,4 +1,5 @@
-"""Actions on jobs and the undo of them. Chunk by chunk, published while the next chunk changes."""
+"""Actions on jobs and the undo of them. Chunk by chunk, published while the next chunk changes; held back while the
+stores are slow."""
 
 from __future__ import annotations
 
@@ -10,26 +11,23 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
 from typing import Final
-from uuid import UUID
 
-from queuemon.actions import text, undo
+from queuemon.actions import pacing, text, turns, undo
 from queuemon.actions.entries import Journal, result
+from queuemon.actions.pacing import Pace
 from queuemon.actions.settling import Looks, settled
 from queuemon.engine.publisher import Published, publish
-from queuemon.errors import QueuemonError, StoreTimeout
+from queuemon.errors import QueuemonError, RowHeld, StoreTimeout
 from queuemon.filters import JobFilter
 from queuemon.model import ActionKind, ActionProgress, ActionResult
-from queuemon.store import Store, changes, erasing, outbox
+from queuemon.store import Store, outbox
 from queuemon.store import undo as undoing
 from queuemon.store.audit import Entry
-from queuemon.store.chunks import LEGAL, Chunk, Order, chunks_of, find_chunks, standings, untouched
+from queuemon.store.chunks import LEGAL, Chunk, chunks_of, find_chunks, untouched
 from queuemon.store.filtering import conditions
 
-#: The jobs of a selection up to this size each get an event in their history; of others the chunks keep the ids.
-LOGGED_IDS: Final = 1_000
-
-#: A chunk whose rows another session holds is tried this often, each time for the lock timeout.
-TRIES: Final = 3
+#: A chunk that is refused (another session holds its rows) is tried again for so many lock timeouts.
+PATIENCE: Final = 3
 
 #: Reading the ids of a filter may take this long; they are read by the ten thousand.
 FIND_SECONDS: Final = 60.0
@@ -60,29 +58,69 @@ def carry_out(
     asked = stop or threading.Event()
     stopped = False
     chunks: deque[Chunk] = deque()
+    tempo = _Tempo(store, _most(store, rate))
     with _publishing(store) as publisher:
         if entry.cursor is not None:
             for row in interrupted(store, entry):
                 publisher.send(row)
         while entry.running:
-            if asked.wait(_pause(entry, started, before, rate)):
+            if asked.wait(max(tempo.pace.pause_seconds, _pause(entry, started, before, rate))):
                 stopped = True
                 break
             if not chunks:
-                chunks.extend(_next_chunks(store, entry, rate))
+                chunks.extend(_next_chunks(store, entry, tempo.most))
                 if not chunks:
                     break
-            chunk = chunks.popleft()
-            entry, publication = _tried(store, journal, entry, chunk)
-            if entry.cursor != chunk.last:
-                chunks.clear()  # someone else applies this plan too and is further: go on from there
-                continue
-            if publication is not None:
-                publisher.send(publication)
+            chunk, rest = chunks.popleft().cut(tempo.pace.rows)
+            if rest is not None:
+                chunks.appendleft(rest)
+            began = time.monotonic()
+            try:
+                turn = turns.take(store, journal, entry, chunk, cancel=tempo.may_shrink(chunk))
+            except StoreTimeout as error:
+                tempo.refused(error, chunk, began)
+                chunks.appendleft(chunk)
+            else:
+                entry = turn.entry
+                if entry.cursor != chunk.last:
+                    chunks.clear()  # someone else applies this plan too and is further: go on from there
+                    continue
+                if turn.publication is not None:
+                    publisher.send(turn.publication)
+                tempo.went(chunk, turn.held_seconds, publisher.call_seconds)
             if progress is not None:
-                progress(_progress(entry, started, before))
+                progress(_progress(entry, started, before, tempo.pace))
         published = publisher.wait()
     return _ended(journal, entry, stopped=stopped, published=published)
+
+
+class _Tempo:
+    """The pace of one run of an action, and for how long its next chunk has been refused."""
+
+    def __init__(self, store: Store, most: int) -> None:
+        self.most, self.pace = most, Pace(rows=most)
+        self._patience = PATIENCE * store.settings.lock_timeout_seconds
+        self._refused_since: float | None = None
+
+    def may_shrink(self, chunk: Chunk) -> bool:
+        """Whether there are smaller chunks than this one."""
+        return chunk.size > pacing.floor(self.most)
+
+    def went(self, chunk: Chunk, held_seconds: float, call_seconds: float) -> None:
+        """A chunk has committed."""
+        self._refused_since = None
+        self.pace = pacing.after_chunk(
+            self.pace, rows=chunk.size, held_seconds=held_seconds, call_seconds=call_seconds, most=self.most
+        )
+
+    def refused(self, error: StoreTimeout, chunk: Chunk, began: float) -> None:
+        """A chunk begun then was cancelled; raises the error where to try again, with fewer rows, is no use."""
+        now, held = time.monotonic(), isinstance(error, RowHeld)
+        self._refused_since = self._refused_since or began
+        patient = now - self._refused_since < self._patience if held else self.may_shrink(chunk)
+        if error.lost or not patient:
+            raise error
+        self.pace = pacing.after_refusal(rows=chunk.size, took_seconds=now - began, most=self.most, held=held)
 
 
 def _pause(entry: Entry, started: float, before: int, rate: float | None) -> float:
@@ -92,9 +130,12 @@ def _pause(entry: Entry, started: float, before: int, rate: float | None) -> flo
     return max(0.0, started + (entry.record.done - before) / rate - time.monotonic())
 
 
-def _next_chunks(store: Store, entry: Entry, rate: float | None) -> list[Chunk]:
-    # With a rate a chunk is what may be done in a second: the pauses between them stay short.
-    rows = store.settings.chunk_rows if rate is None else min(store.settings.chunk_rows, max(1, int(rate)))
+def _most(store: Store, rate: float | None) -> int:
+    """The largest chunk. With a rate it is what may be done in a second: the pauses between them stay short."""
+    return store.settings.chunk_rows if rate is None else min(store.settings.chunk_rows, max(1, int(rate)))
+
+
+def _next_chunks(store: Store, entry: Entry, rows: int) -> list[Chunk]:
     kind, t = entry.record.kind, store.tables
     if undo.of_jobs(entry):
         with store.postgres.begin(seconds=FIND_SECONDS, read_only=True) as connection:
@@ -109,80 +150,16 @@ def _next_chunks(store: Store, entry: Entry, rate: float | None) -> list[Chunk]:
     matches = conditions(where, t, now=entry.cutoff, lease_seconds=store.settings.lease_seconds)
     with store.postgres.begin(seconds=FIND_SECONDS, read_only=True) as connection:
         return find_chunks(
-            connection, t, matches & untouched(t, _order(store, entry)), states, after=entry.cursor, chunk_rows=rows
-        )
-
-
-def _order(store: Store, entry: Entry) -> Order:
-    """What an entered action is to do, as its statements take it."""
-    return Order(
-        kind=entry.record.kind,
-        cutoff=entry.cutoff,
-        lease_seconds=store.settings.lease_seconds,
-        to=entry.record.options.get("to", ""),
-        payload=entry.record.options.get("payload", ""),
-    )
-
-
-def _tried(store: Store, journal: Journal, entry: Entry, chunk: Chunk) -> tuple[Entry, int | None]:
-    """A chunk's transaction, again where another session held its rows for too long."""
-    for attempt in range(TRIES):
-        try:
-            return _change(store, journal, entry, chunk)
-        except StoreTimeout as error:
-            if error.lost or attempt == TRIES - 1:
-                raise
-    raise AssertionError  # the loop returns or raises
-
-
-def _change(store: Store, journal: Journal, entry: Entry, chunk: Chunk) -> tuple[Entry, int | None]:
-    """One chunk in one transaction; returns the action's new row and the outbox row to publish."""
-    if undo.of_jobs(entry):
-        return _change_back(store, journal, entry, chunk)
-    t, kind, settings, order = store.tables, entry.record.kind, store.settings, _order(store, entry)
-    also = None
-    if entry.ids is None:
-        where = JobFilter.parse(entry.record.target)
-        also = conditions(where, t, now=entry.cutoff, lease_seconds=settings.lease_seconds)
-    with journal.turn(entry) as (connection, held):
-        if not held.running or held.cursor != entry.cursor:
-            return held, None
-        outcome = changes.change_chunk(
-            connection, t, order, chunk, action_id=entry.record.id, also=also,
-            keep_days=settings.undo_days, logged=entry.ids is not None and len(entry.ids) <= LOGGED_IDS,
-        )  # fmt: skip
-        copies: tuple[UUID, ...] = ()
-        if kind is ActionKind.ERASE:
-            copies = erasing.forget(connection, t, chunk, missed=outcome.missed, action_id=entry.record.id)
-        missed = [i for i in outcome.missed if i not in set(copies)]
-        now = standings(connection, t, order, missed) if missed else {}
-        skipped = {i: text.why_not(kind, standing) for i, standing in now.items()}
-        moved = journal.advance(
             connection,
-            held,
-            cursor=chunk.last,
-            done=outcome.done + len(copies),
-            skipped=skipped,
-            gone=len(missed) - len(skipped),
+            t,
+            matches & untouched(t, turns.order(store, entry)),
+            states,
+            after=entry.cursor,
+            chunk_rows=rows,
         )
-    return moved, outcome.publication
 
 
-def _change_back(store: Store, journal: Journal, entry: Entry, chunk: Chunk) -> tuple[Entry, int | None]:
-    """One chunk of an undo in one transaction."""
-    t, undone = store.tables, undo.undone_of(entry)
-    with journal.turn(entry) as (connection, held):
-        if not held.running or held.cursor != entry.cursor:
-            return held, None
-        logged = held.record.planned <= LOGGED_IDS
-        outcome = undoing.take_back(connection, t, undone, chunk, action_id=entry.record.id, logged=logged)
-        now = undoing.standing(connection, t, undone, outcome.missed) if outcome.missed else {}
-        skipped = {i: undo.why_not(undone, now[i]) if i in now else text.COPY_GONE for i in outcome.missed}
-        moved = journal.advance(connection, held, cursor=chunk.last, done=outcome.done, skipped=skipped)
-    return moved, outcome.publication
-
-
-def _progress(entry: Entry, started: float, before: int) -> ActionProgress:
+def _progress(entry: Entry, started: float, before: int, pace: Pace) -> ActionProgress:
     record = entry.record
     per_second = (record.done - before) / max(time.monotonic() - started, 1e-6)
     left = max(0, record.planned - record.done - record.skipped)
@@ -193,6 +170,7 @@ def _progress(entry: Entry, started: float, before: int) -> ActionProgress:
         skipped=record.skipped,
         per_second=per_second,
         eta_seconds=left / per_second if per_second else None,
+        slowed=pace.words,
     )
 
 
@@ -235,13 +213,15 @@ class _Publisher:
         self._pool = pool
         self._pending: deque[Future[Published]] = deque()
         self._failed = False
+        #: What one call took in the last publication that is known; 0 before the first.
+        self.call_seconds = 0.0
 
     def send(self, publication: int) -> None:
         """Publish an outbox row that has committed; waits while too many are under way."""
         if not self._failed:
             once = partial(publish, self._store, outbox_ids=[publication])
             self._pending.append(self._pool.submit(settled, once, Looks(under_way=True)))
-        while len(self._pending) > AHEAD:
+        while self._pending and (len(self._pending) > AHEAD or self._pending[0].done()):
             self._settle()
 
     def wait(self) -> bool:
@@ -252,7 +232,7 @@ class _Publisher:
 
     def _settle(self) -> None:
         try:
-            self._pending.popleft().result()
+            self.call_seconds = self._pending.popleft().result().call_seconds
         except QueuemonError:
             self._failed = True
 

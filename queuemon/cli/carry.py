@@ -162,7 +162,8 @@ def pace(progress: ActionProgress) -> str:
             f" {progress.running:,} running"
         )
     left = "" if progress.eta_seconds is None else f", {duration(max(1, round(progress.eta_seconds)))} left"
-    return f"{progress.per_second:,.0f}/s{left}"
+    slowed = f"; slowed down, {progress.slowed}" if progress.slowed else ""
+    return f"{progress.per_second:,.0f}/s{left}{slowed}"
 
 
 # -------------------------------------------------------------------------------------------------------- outcomes

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from queuemon.contract import MARKER_TTL_SECONDS, SCRIPT_BATCH, WAKE_TOKENS
 from queuemon.store import Store, outbox
@@ -28,6 +28,8 @@ class Published:
     rows: int
     #: Whether due rows may be left (the limit was reached).
     more: bool
+    #: Seconds that one call of the script took, as it was felt here; 0 where there was none.
+    call_seconds: float = field(default=0.0, compare=False)
 
 
 def publish(
@@ -59,12 +61,15 @@ def _transaction(store: Store, outbox_ids: Sequence[int] | None, *, rows: int = 
             outbox_ids = outbox.lock_due(connection, store.tables, rows=rows, jobs=JOBS_PER_TRANSACTION)
         if not outbox_ids:
             return Published(jobs=0, rows=0, more=False)
-        jobs = push(store, outbox.take(connection, store.tables, outbox_ids))
-    return Published(jobs=jobs, rows=len(outbox_ids), more=False)
+        jobs, call_seconds = push(store, outbox.take(connection, store.tables, outbox_ids))
+    return Published(jobs=jobs, rows=len(outbox_ids), more=False, call_seconds=call_seconds)
 
 
-def push(store: Store, publications: Sequence[Publication]) -> int:
-    """Send jobs to Redis, at most 250 per call of the script, in order within each queue; returns how many were new."""
+def push(store: Store, publications: Sequence[Publication]) -> tuple[int, float]:
+    """Send jobs to Redis, at most 250 per call of the script, in order within each queue.
+
+    Returns how many were new, and the seconds that this thread waited for one call (the mean; 0 where there was none).
+    """
     by_queue: dict[str, list[Publication]] = {}
     for publication in publications:
         by_queue.setdefault(publication.queue, []).append(publication)
@@ -78,7 +83,11 @@ def push(store: Store, publications: Sequence[Publication]) -> int:
             markers = [keys.marker_key(str(publication.id)) for publication in some]
             names = [keys.queue_key(queue), keys.wake, keys.paused_key(queue), keys.parked_key(queue)]
             calls.append(([*names, *markers], arguments))
-    return sum(int(pushed) for pushed in store.redis.run_many("publish", calls))
+    began, worked = time.monotonic(), time.thread_time()
+    jobs = sum(int(pushed) for pushed in store.redis.run_many("publish", calls))
+    # To write the calls takes this thread longer than they take Redis: what counts is the time that it was idle.
+    waited = time.monotonic() - began - (time.thread_time() - worked)
+    return jobs, max(0.0, waited) / max(1, len(calls))
 
 
 def _batches(publications: Sequence[Publication]) -> Iterator[list[Publication]]:

@@ -117,6 +117,16 @@ class Chunk:
         """The highest id: the cursor once the chunk is done."""
         return UUID(self.ids[-37:-1])
 
+    def cut(self, rows: int) -> tuple[Chunk, Chunk | None]:
+        """Its first `rows` ids, and the rest; nothing is left of one that is no larger."""
+        if self.size <= rows:
+            return self, None
+        at = 37 * rows  # each id takes 36 characters and a comma
+        return (
+            Chunk(size=rows, ids=f"{self.ids[:at]}}}"),
+            Chunk(size=self.size - rows, ids=f"{{{self.ids[at + 1 :]}"),
+        )
+
 
 def chunks_of(ids: Sequence[UUID], *, after: UUID | None, chunk_rows: int) -> list[Chunk]:
     """A selection's ids beyond the cursor, in chunks."""

@@ -69,6 +69,31 @@ class Postgres:
         self.engine.dispose()
 
 
+@contextmanager
+def briefly(
+    connection: Connection, settings: Settings, *, lock_seconds: float, seconds: float | None = None
+) -> Iterator[None]:
+    """Inside, a statement waits at most so long for each row that another session holds, and is cancelled when it takes
+    `seconds`: the transaction keeps its own locks meanwhile.
+
+    The statement timeout is the settings' again before the commit, which a standby may have to confirm.
+    """
+    lock = min(lock_seconds, settings.lock_timeout_seconds)
+    usual = settings.statement_timeout_seconds
+    within = usual if seconds is None else min(seconds, usual)
+    _set_timeouts(connection, lock, within)
+    yield
+    if within != usual:
+        _set_timeouts(connection, lock, usual)
+
+
+def _set_timeouts(connection: Connection, lock_seconds: float, seconds: float) -> None:
+    connection.execute(
+        text("SELECT set_config('lock_timeout', :lock, true), set_config('statement_timeout', :all, true)"),
+        {"lock": str(max(1, round(lock_seconds * 1000))), "all": str(max(1, round(seconds * 1000)))},
+    )
+
+
 def _give_patience(connection: Connection, seconds: float) -> None:
     """Wait for each answer as long as the statement timeout allows, and a little more."""
     raw = connection.connection.dbapi_connection

@@ -69,6 +69,8 @@ def progress_values(p: ActionProgress) -> dict[str, Any]:
     }
     if p.done + p.skipped and p.skipped:
         found["text"] += f"; {p.skipped:,} skipped"
+    if p.slowed:
+        found["text"] += f"; slowed down, {p.slowed}"
     if isinstance(p, CanaryProgress):
         found["text"] = f"step {p.step} of {p.steps}: {p.done:,} of {p.planned:,} sent"
         found["canary"] = {"step": p.step, "steps": p.steps, "sent": p.done} | {

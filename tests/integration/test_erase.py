@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import text
 
 from queuemon import actions
-from queuemon.actions import bulk
+from queuemon.actions import turns
 from queuemon.errors import InvalidValue, UnknownJob
 from queuemon.store import Store
 from tests.support.actions import STATES, Desk
@@ -120,17 +120,17 @@ def test_an_erasure_that_is_killed_goes_on_from_its_cursor(desk: Desk, monkeypat
         remember(desk, job_id)
     with Store(desk.settings.model_copy(update={"chunk_rows": 10})) as store:
         plan = actions.plan(store, "erase", "status:failed")
-        change, times = bulk._change, iter(range(2))
+        change, times = turns._change, iter(range(2))
 
         def dying(*arguments: Any) -> Any:
             if next(times, None) is None:
                 raise Killed
             return change(*arguments)
 
-        monkeypatch.setattr(bulk, "_change", dying)
+        monkeypatch.setattr(turns, "_change", dying)
         with pytest.raises(Killed):
             actions.apply(store, plan, reason="")
-        monkeypatch.setattr(bulk, "_change", change)
+        monkeypatch.setattr(turns, "_change", change)
         result = actions.resume_action(store, plan.id)
     assert (result.done, result.state) == (30, "done")
     assert SECRET not in words(desk)

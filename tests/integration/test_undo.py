@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import text
 
 from queuemon import actions
-from queuemon.actions import bulk
+from queuemon.actions import turns
 from queuemon.engine.publisher import publish
 from queuemon.errors import InvalidValue, UnknownAction
 from queuemon.model import ActionKind, ActionResult
@@ -211,18 +211,18 @@ def test_an_undo_that_is_killed_goes_on_from_its_cursor(desk: Desk, monkeypatch:
     with Store(desk.settings.model_copy(update={"chunk_rows": 10})) as store:
         plan = actions.plan(store, "undo", "last")
         assert plan.target == str(first.id)
-        change, times = bulk._change_back, iter(range(3))
+        change, times = turns._change_back, iter(range(3))
 
         def dying(*arguments: Any) -> Any:
             if next(times, None) is None:
                 raise Killed
             return change(*arguments)
 
-        monkeypatch.setattr(bulk, "_change_back", dying)
+        monkeypatch.setattr(turns, "_change_back", dying)
         with pytest.raises(Killed):
             actions.apply(store, plan, reason="")
         assert len(rows(desk, ids)) == 30
-        monkeypatch.setattr(bulk, "_change_back", change)
+        monkeypatch.setattr(turns, "_change_back", change)
         result = actions.resume_action(store, plan.id)
         assert (result.done, result.state) == (50, "done")
         assert [o.job_id for o in actions.outcomes(store, plan.id)] == sorted(ids)
