@@ -6,6 +6,7 @@ PostgreSQL holds the durable truth; Redis holds fast dispatch that can be rebuil
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
@@ -182,8 +183,22 @@ def encode_element(job: Mapping[str, Any]) -> str:
     return json.dumps(job, separators=(",", ":"), ensure_ascii=False, default=str)
 
 
+#: How an element begins when its id comes first, and its generation second where it names one.
+_HEAD: Final = re.compile(
+    r'\{\s*"(?:id|jobId)"\s*:\s*(?:"([^"\\]{1,200})"|([0-9]{1,200}))\s*'
+    r'(?:,\s*"gen"\s*:\s*([0-9]{1,10})\s*[,}]|,\s*"(?!gen")|\})'
+)
+
+#: The largest generation that a row can have.
+_LAST_GEN: Final = 2**31 - 1
+
+
 def decode_element(raw: bytes | str) -> Element | None:
-    """Read a list element: our JSON, JSON with `jobId`, or a bare id; None for anything else (poison)."""
+    """Read a list element: our JSON, JSON with `jobId`, or a bare id; None for anything else (poison).
+
+    The job is what counts, and its payload is read from PostgreSQL: an element that begins with its id is read by its
+    first bytes where the rest is beyond a decoder (nested thousands deep, numbers of thousands of digits, cut off).
+    """
     text = raw.decode("utf-8", "replace") if isinstance(raw, bytes) else raw
     stripped = text.strip()
     if not stripped.startswith("{"):
@@ -191,16 +206,16 @@ def decode_element(raw: bytes | str) -> Element | None:
     try:
         value = json.loads(stripped)
     except (ValueError, RecursionError):
-        return None
+        head = _HEAD.match(stripped)
+        value = {"id": head[1] or head[2], "gen": int(head[3]) if head[3] else None} if head else None
     job_id = value.get("id", value.get("jobId")) if isinstance(value, dict) else None
-    if isinstance(job_id, bool) or not isinstance(job_id, str | int) or not _looks_like_id(str(job_id)):
+    if isinstance(job_id, bool) or not isinstance(job_id, str | int):
         return None
     gen, queue = value.get("gen"), value.get("queue")
-    return Element(
-        id=str(job_id),
-        gen=gen if isinstance(gen, int) and not isinstance(gen, bool) else None,
-        queue=queue if isinstance(queue, str) else None,
-    )
+    named = isinstance(gen, int) and not isinstance(gen, bool)
+    if not _looks_like_id(str(job_id)) or (named and gen > _LAST_GEN):
+        return None
+    return Element(id=str(job_id), gen=gen if named else None, queue=queue if isinstance(queue, str) else None)
 
 
 def _looks_like_id(text: str) -> bool:

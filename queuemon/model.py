@@ -281,8 +281,8 @@ class Attempt:
 class RedisPlace:
     """Where a job was found in Redis; a hint, since elements move while one looks."""
 
-    #: "list", "parked" (in the list of a hard pause), "in hand", "nowhere", "unknown" (Redis away, or not found within
-    #: the bound).
+    #: "list", "parked" (in the list of a hard pause), "in hand", "quarantine" (set aside: no worker takes it),
+    #: "nowhere", "unknown" (Redis away, or not found within the bound).
     where: str
     #: Position from the pop end, 0 is next; None when not in a list or beyond the bound.
     position: int | None = None

@@ -139,10 +139,12 @@ def _print_detail(detail: JobDetail, keys: Keys) -> None:
     from queuemon.render.text import ago, duration, moment
 
     job, now, out = detail.job, detail.clock, console()
-    place = detail.redis.where
+    place: Any = detail.redis.where
     if detail.redis.position is not None:
         place += f", position {detail.redis.position:,} from the head"
-    if detail.redis.note:
+    if detail.redis.where == "quarantine":
+        place = cell(f"in quarantine ({detail.redis.note})", limit=500, style="yellow")
+    elif detail.redis.note:
         place += f" ({detail.redis.note})"
 
     def at(value: Any) -> str:

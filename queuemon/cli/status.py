@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import threading
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Any
@@ -165,10 +166,17 @@ def footer(wb: Workbench, snapshot: Snapshot) -> str:
     from queuemon.render.text import moment
 
     badge = "embedded demo" if wb.settings.embedded else wb.settings.profile
-    redis = snapshot.redis.server if isinstance(snapshot.redis, RedisHalf) else "Redis not read"
-    parts = [badge, f"{moment(snapshot.taken_at)} UTC", f"PostgreSQL {snapshot.postgres_seconds * 1000:.0f} ms"]
-    parts.append(f"{redis} {snapshot.redis_seconds * 1000:.0f} ms")
-    return " · ".join(parts)
+
+    def read(half: PostgresHalf | RedisHalf | HalfError, name: str, seconds: float) -> str:
+        return f"{name} not read" if isinstance(half, HalfError) else f"{name} {seconds * 1000:.0f} ms"
+
+    redis = snapshot.redis.server if isinstance(snapshot.redis, RedisHalf) else "Redis"
+    parts = [
+        badge,
+        f"{moment(snapshot.taken_at)} UTC",
+        read(snapshot.postgres, "PostgreSQL", snapshot.postgres_seconds),
+    ]
+    return " · ".join([*parts, read(snapshot.redis, redis, snapshot.redis_seconds)])
 
 
 def warnings(snapshot: Snapshot) -> list[str]:
@@ -176,6 +184,7 @@ def warnings(snapshot: Snapshot) -> list[str]:
     half = snapshot.postgres
     if isinstance(half, HalfError):
         return []
+    redis = snapshot.redis.queues if isinstance(snapshot.redis, RedisHalf) else {}
     alive = {w.kind for w in half.workers if w.alive}
     found = []
     if not half.queues:
@@ -191,6 +200,11 @@ def warnings(snapshot: Snapshot) -> list[str]:
     stuck = sum(q.stuck for q in half.queues)
     if stuck:
         found.append(f"{stuck:,} active jobs have no heartbeat within the lease; a relay gives them back.")
+    if aside := [q for q in redis.values() if q.quarantined]:
+        found.append(
+            f"{sum(q.quarantined for q in aside):,} elements of {len(aside)} queues are in quarantine, which no worker"
+            f" takes (`queuemon quarantine list {shlex.quote(max(aside, key=lambda q: q.quarantined).name)}`)."
+        )
     return found
 
 
@@ -215,6 +229,7 @@ def document(snapshot: Snapshot, keys: Keys) -> dict[str, Any]:
         entry["failure_rate"] = q.failure_rate
         entry["in_redis"] = listed[q.name].elements if q.name in listed else None
         entry["parked"] = listed[q.name].parked if q.name in listed else None
+        entry["quarantined"] = listed[q.name].quarantined if q.name in listed else None
         queues.append(entry)
     return {
         "taken_at": plain(snapshot.taken_at),

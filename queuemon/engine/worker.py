@@ -8,6 +8,7 @@ import random
 import threading
 import time
 from collections.abc import Mapping, Sequence
+from typing import Any
 from uuid import UUID
 
 from queuemon.config import Settings
@@ -282,7 +283,7 @@ class _Attempt:
                 JobInHand(
                     id=job.id,
                     queue=job.queue,
-                    payload=json.loads(job.payload),
+                    payload=_payload(job.payload),
                     gen=job.gen,
                     attempt=job.attempt,
                     max_attempts=job.max_attempts,
@@ -295,6 +296,20 @@ class _Attempt:
             self.failure = failure_of(error)
         finally:
             self._ended.set()
+
+
+class UnreadablePayload(Exception):
+    """PostgreSQL holds the payload, but no Python value can be made of it."""
+
+
+def _payload(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:
+        why = "nested too deeply" if isinstance(error, RecursionError) else str(error)[:200]
+        raise UnreadablePayload(
+            f"the payload of {len(text):,} characters cannot be read: {why}. Next: replace it with `queuemon edit`"
+        ) from None
 
 
 def _uuid(text: str) -> UUID | None:

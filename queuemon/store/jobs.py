@@ -172,8 +172,8 @@ def count(connection: Connection, t: Tables, settings: Settings, where: JobFilte
 
 
 def job(connection: Connection, t: Tables, job_id: UUID) -> Job | None:
-    """One job with its whole payload; None when no row has this id. A payload that is nested too deeply for a decoder
-    comes as the start of its JSON text, said so."""
+    """One job with its whole payload; None when no row has this id. A payload that is beyond a decoder comes
+    as the start of its JSON text, said so."""
     j = t.jobs
     columns = [c for c in j.c if c.key != "payload"]
     statement = select(*columns, cast(j.c.payload, Text).label("payload")).where(j.c.id == job_id)
@@ -186,6 +186,8 @@ def _decoded(text: str) -> Any:
         return json.loads(text)
     except RecursionError:
         return f"nested too deeply to be taken apart; its JSON begins: {text[:PREVIEW]}"
+    except ValueError:  # numbers of thousands of digits, which jsonb holds
+        return f"beyond what can be taken apart; its JSON begins: {text[:PREVIEW]}"
 
 
 #: Attempts and events read per job at most; the newest are kept.

@@ -185,7 +185,8 @@ def translated(settings: Settings) -> Iterator[None]:
     except psycopg.Error as error:
         raise _from_driver(error, settings) from None
     except SQLAlchemyError as error:
-        raise StoreError(f"PostgreSQL: {type(error).__name__}", store=STORE) from None
+        name = type(error).__name__
+        raise StoreError(f"PostgreSQL: {name}", next_step="run `queuemon doctor`", store=STORE) from None
 
 
 def _from_driver(error: BaseException | None, settings: Settings) -> QueuemonError:
@@ -273,7 +274,9 @@ def _from_driver(error: BaseException | None, settings: Settings) -> QueuemonErr
             return StoreUnavailable(
                 f"PostgreSQL at {target} cannot be reached",
                 expected="a running server",
-                next_step="check that it runs and that QUEUEMON_DATABASE_URL or the profile names it",
+                next_step="run `queuemon demo up`, which starts what of the demo does not run"
+                if settings.embedded
+                else "check that it runs and that QUEUEMON_DATABASE_URL or the profile names it",
                 store=STORE,
             )
         case psycopg.ProgrammingError() if "connection option" in str(error) or "conninfo" in str(error):
@@ -285,7 +288,7 @@ def _from_driver(error: BaseException | None, settings: Settings) -> QueuemonErr
             )
         case _:
             name = type(error).__name__
-            return StoreError(f"PostgreSQL says: {primary or name}", store=STORE)
+            return StoreError(f"PostgreSQL says: {primary or name}", next_step="run `queuemon doctor`", store=STORE)
 
 
 def _refused(target: str) -> StoreUnavailable:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import shlex
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
@@ -105,15 +106,17 @@ class Redis:
         return RedisHalf(queues=found, used_memory_bytes=int(memory.get("used_memory", 0)), server=f"{kind} {version}")
 
     def place(self, job_id: str, queue: str, worker_id: str | None) -> RedisPlace:
-        """Where a job is: its marker, the hand of its worker, the first and last SEARCH_WINDOW elements of each list.
+        """Where a job is: its marker, the hand of its worker, the first and last SEARCH_WINDOW of each list and
+        of those set aside.
 
-        A hint: elements move while one looks. Bounded by seven windows whatever the lists' lengths.
+        A hint: elements move while one looks. Bounded by nine windows whatever the lists' lengths.
         """
         keys = self.keys
         lists = (
             ("list", keys.queue_key(queue)),
             ("parked", keys.sifted_key(queue)),
             ("parked", keys.parked_key(queue)),
+            ("quarantine", keys.quarantine_key(queue)),
         )
         with self.call() as client:
             pipe = client.pipeline(transaction=False)
@@ -134,10 +137,14 @@ class Redis:
             # What a filter has passed comes before the rest of the parked list.
             before = before if where == "parked" else 0
             for elements, first in ((head, 0), (tail, max(0, length - len(tail)))):
-                if (at := _index(elements, job_id)) is not None:
-                    return RedisPlace(where=where, position=before + first + at, marker_gen=gen)
+                if (at := _index(elements, job_id, unreadable=where == "quarantine")) is None:
+                    continue
+                if where == "quarantine":
+                    note = f"set aside, no worker takes it: see `queuemon quarantine list {shlex.quote(queue)}`"
+                    return RedisPlace(where=where, marker_gen=gen, note=note)
+                return RedisPlace(where=where, position=before + first + at, marker_gen=gen)
             before += length if where == "parked" else 0
-            longest = max(longest, length)
+            longest = longest if where == "quarantine" else max(longest, length)
         if longest > 2 * SEARCH_WINDOW:
             note = f"not among the first and last {SEARCH_WINDOW:,} of {longest:,} elements"
             return RedisPlace(where="unknown", marker_gen=gen, note=note)
@@ -149,12 +156,14 @@ class Redis:
         self.client.connection_pool.disconnect()
 
 
-def _index(elements: Sequence[bytes], job_id: str) -> int | None:
-    """The first of these elements that stands for a job."""
+def _index(elements: Sequence[bytes], job_id: str, *, unreadable: bool = False) -> int | None:
+    """The first of these elements that stands for a job, or that names it without being readable."""
     needle = job_id.encode()
     for n, raw in enumerate(elements):
-        if needle in raw and (element := decode_element(raw)) is not None and element.id == job_id:
-            return n
+        if needle in raw:
+            element = decode_element(raw)
+            if element.id == job_id if element is not None else unreadable:
+                return n
     return None
 
 
@@ -252,7 +261,9 @@ def _from_driver(error: rx.RedisError, settings: Settings) -> QueuemonError:
         return StoreUnavailable(
             f"Redis at {where} cannot be reached",
             expected="a running server",
-            next_step="check that it runs and that QUEUEMON_REDIS_URL or the profile names it",
+            next_step="run `queuemon demo up`, which starts what of the demo does not run"
+            if settings.embedded
+            else "check that it runs and that QUEUEMON_REDIS_URL or the profile names it",
             store=STORE,
         )
     if isinstance(error, rx.OutOfMemoryError) or words.startswith("OOM"):
@@ -269,7 +280,25 @@ def _from_driver(error: rx.RedisError, settings: Settings) -> QueuemonError:
             next_step="find out who else writes these keys",
             store=STORE,
         )
-    return StoreError(f"Redis: {type(error).__name__}", store=STORE)
+    if "DB index" in words:
+        return StoreError(
+            f"Redis at {where} has no database {connection_arguments(settings)['db']}",
+            expected="the number of a database that the server has: 0 to 15 unless it is configured otherwise",
+            next_step="correct the number at the end of QUEUEMON_REDIS_URL or of the profile's redis_url",
+            store=STORE,
+        )
+    return StoreError(
+        f"Redis at {where} refused a command ({type(error).__name__}: {_reply_code(words)})",
+        expected="a server that knows the commands of Redis 7",
+        next_step="run `queuemon doctor`",
+        store=STORE,
+    )
+
+
+def _reply_code(words: str) -> str:
+    """The first word of a server's error, by convention its kind (ERR, READONLY); the rest may hold anything."""
+    first = words.split(" ", 1)[0]
+    return first if first.isalpha() and first.isupper() and len(first) <= 20 else "no code"
 
 
 def _where(settings: Settings) -> str:

@@ -140,6 +140,7 @@ def place_text(found: JobDetail) -> str:
         if place.position is not None
         else "in the list",
         "in hand": f"in the hand of worker {place.worker_id}",
+        "quarantine": "in quarantine",
         "nowhere": "not in Redis",
     }.get(place.where, "not known")
     if place.marker_gen is not None:

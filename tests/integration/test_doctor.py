@@ -273,6 +273,14 @@ def test_a_list_that_should_be_parked_warns(desk: Desk) -> None:
     assert examined(desk)["hard pauses"].state == "warn"
 
 
+def test_what_is_in_quarantine_is_counted(desk: Desk) -> None:
+    assert examined(desk)["quarantine"].state == "ok"
+    desk.store.redis.client.rpush("queuemon:quarantine:mail", b"\xff", b"[1]")
+    found = examined(desk)["quarantine"]
+    assert (found.state, "2 of queue:mail" in found.found) == ("warn", True)
+    assert "queuemon quarantine list" in found.next_step
+
+
 def test_a_pause_flag_that_differs_warns(desk: Desk) -> None:
     own(desk).hset("queuemon:paused:mail", mapping={"paused": 1, "epoch": 9})
     assert examined(desk)["pause flags"].state == "warn"

@@ -206,7 +206,15 @@ def test_of_many_claims_of_one_generation_exactly_one_succeeds(rig: Rig) -> None
 def test_elements_that_lead_nowhere_are_dropped_and_unreadable_ones_set_aside(rig: Rig) -> None:
     job_id = rig.producer.enqueue("mail", {})
     (element,) = rig.redis.lrange("queue:mail", 0, -1)
-    poison = [b"\xff\xfe\x00", b"[1, 2]", b"{", b"not-a-uuid", b'{"id": true}', b""]
+    poison = [
+        b'{"id": "%s", "gen": 99999999999}' % str(uuid7()).encode(),
+        b"\xff\xfe\x00",
+        b"[1, 2]",
+        b"{",
+        b"not-a-uuid",
+        b'{"id": true}',
+        b"",
+    ]
     rig.redis.lpush("queue:mail", *poison)
     # The same job twice; a bare id; foreign JSON; a job that was deleted.
     rig.redis.rpush("queue:mail", element, str(job_id), f'{{"jobId": "{job_id}"}}', str(uuid7()))
@@ -463,3 +471,31 @@ def test_an_outcome_that_postgresql_refuses_is_given_up_for_the_lease(
         publish(rig.store)
         rig.until("completed", 1)
     assert recorder.started == [(job_id, 1), (job_id, 2)]
+
+
+@pytest.mark.parametrize(
+    ("payload", "why"),
+    [("[" * 3_000 + "]" * 3_000, "nested too deeply"), ("1" * 5_000, "4300 digits")],
+    ids=["nested 3,000 deep", "a number of 5,000 digits"],
+)
+def test_a_payload_that_no_handler_can_be_given_fails_its_job_in_words_and_is_never_set_aside(
+    rig: Rig, payload: str, why: str
+) -> None:
+    job_id, other = uuid7(), rig.producer.enqueue("mail", {})
+    rig.sql(
+        "INSERT INTO jobs (id, queue, payload, max_attempts) VALUES (:id, 'mail', CAST(:payload AS jsonb), 1)",
+        id=job_id,
+        payload=payload,
+    )
+    rig.sql("INSERT INTO publications (job_ids, due_at) VALUES (ARRAY[CAST(:id AS uuid)], now())", id=job_id)
+    publish(rig.store)
+    with rig.worker(lambda _job: None):
+        rig.until("failed", 1)
+        rig.until("completed", 1)
+        wait_until(lambda: rig.in_hand() == 0)
+    (row,) = rig.sql("SELECT error_type, error_message FROM jobs WHERE id = :id", id=job_id)
+    assert row["error_type"].endswith("UnreadablePayload")
+    assert why in row["error_message"]
+    assert "queuemon edit" in row["error_message"]
+    assert rig.redis.llen("queuemon:quarantine:mail") == 0
+    assert rig.job(other)["status"] == "completed"

@@ -6,6 +6,7 @@ import csv
 import io
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from urllib.parse import urlsplit, urlunsplit
 from uuid import UUID, uuid4
 
 import pytest
@@ -16,9 +17,9 @@ from sqlalchemy import text
 
 from queuemon.config import Settings
 from queuemon.contract import Health, JobStatus
-from queuemon.errors import InvalidValue, LimitExceeded, UnknownJob, UnknownQueue
+from queuemon.errors import InvalidValue, LimitExceeded, StoreError, UnknownJob, UnknownQueue
 from queuemon.model import Certainty, HalfError, PostgresHalf, RedisHalf
-from queuemon.store import rollups
+from queuemon.store import Store, rollups
 from queuemon.workbench import Workbench
 
 STATES = ("waiting", "active", "completed", "failed", "expired")
@@ -286,6 +287,27 @@ def test_a_job_is_found_in_its_list_by_position_and_by_marker(workbench: Workben
         client.hset(f"job:{job}", mapping={"gen": "1"})
     place = workbench.job(job).redis
     assert (place.where, place.position, place.marker_gen) == ("list", 2, 1)
+
+
+def test_a_database_that_redis_does_not_have_is_said_with_its_number(settings: Settings) -> None:
+    url = urlsplit(settings.redis_url.get_secret_value())
+    wrong = settings.model_copy(update={"redis_url": SecretStr(urlunsplit(url._replace(path="/4711")))})
+    with Store(wrong) as store, pytest.raises(StoreError, match=r"has no database 4711.*Next: correct the number"):
+        store.redis.half(())
+
+
+@pytest.mark.parametrize("rest", ['"gen":1,"payload":{}}', '"gen":99999999999}', '"payload":['])
+def test_a_job_whose_element_was_set_aside_says_so_and_where_to_look(workbench: Workbench, rest: str) -> None:
+    job = uuid4()
+    run(workbench, "INSERT INTO jobs (id, queue) VALUES (:id, 'mail')", id=job)
+    with workbench.store.redis.call() as client:
+        # Another element that only mentions it, and what was set aside.
+        client.rpush("queuemon:quarantine:mail", f'{{"id":"{uuid4()}","payload":"{job}"}}')
+        assert workbench.job(job).redis.where == "nowhere"
+        client.rpush("queuemon:quarantine:mail", b"\xff", f'{{"id":"{job}",{rest}')
+    place = workbench.job(job).redis
+    assert (place.where, place.position) == ("quarantine", None)
+    assert "queuemon quarantine list mail" in place.note
 
 
 def test_a_payload_nested_thousands_deep_harms_neither_its_page_nor_its_details(workbench: Workbench) -> None:

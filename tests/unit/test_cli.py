@@ -7,11 +7,14 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
 from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
+from pydantic import SecretStr
 from typer.main import get_command
 
 from queuemon.cli import run
@@ -19,8 +22,9 @@ from queuemon.cli.app import app
 from queuemon.cli.carry import code_of as action_code
 from queuemon.cli.carry import print_plan
 from queuemon.cli.options import EXIT_CODES
-from queuemon.cli.status import code_of, document, queue_table, warnings
+from queuemon.cli.status import code_of, document, footer, queue_table, warnings
 from queuemon.cli.terminal import console, facts, plain, print_json, say
+from queuemon.config import Settings
 from queuemon.contract import JobStatus, Keys, Priority
 from queuemon.errors import FilterError, InvalidValue, StoreUnavailable
 from queuemon.model import (
@@ -38,6 +42,7 @@ from queuemon.model import (
     Snapshot,
     WorkerInfo,
 )
+from queuemon.store import Store
 from tests.support.terminal import HOSTILE, assert_harmless, assert_one_sentence
 
 NOW = datetime(2026, 10, 3, 14, 0, tzinfo=UTC)
@@ -419,6 +424,41 @@ def test_a_missing_half_is_named_in_the_json() -> None:
 def test_status_warns_of_what_the_numbers_do_not_show(shot: Snapshot, word: str) -> None:
     (warning,) = warnings(shot)
     assert word in warning
+
+
+def test_elements_in_quarantine_are_counted_and_the_command_that_lists_them_is_named() -> None:
+    whole = snapshot(stats("mail"), stats("two words"))
+    assert isinstance(whole.redis, RedisHalf)
+    queues = {
+        name: replace(q, quarantined={"mail": 2, "two words": 1_200}[name]) for name, q in whole.redis.queues.items()
+    }
+    shot = replace(whole, redis=replace(whole.redis, queues=queues))
+    (warning,) = warnings(shot)
+    assert warning.startswith("1,202 elements of 2 queues are in quarantine")
+    assert "`queuemon quarantine list 'two words'`" in warning
+    assert [q["quarantined"] for q in document(shot, Keys())["queues"]] == [2, 1_200]
+
+
+def test_a_half_that_was_not_read_took_no_time() -> None:
+    wb: Any = SimpleNamespace(settings=Settings(profile="prod"))
+    away = HalfError(message="away", kind="StoreUnavailable")
+    assert footer(wb, snapshot()).endswith("PostgreSQL 2 ms · Valkey 9 1 ms")
+    assert footer(wb, snapshot(postgres=away, redis=away)).endswith("PostgreSQL not read · Redis not read")
+
+
+@pytest.mark.parametrize(("embedded", "says"), [(True, "run `queuemon demo up`"), (False, "check that it runs")])
+def test_a_demo_that_does_not_answer_is_answered_with_the_command_that_starts_it(embedded: bool, says: str) -> None:
+    settings = Settings(
+        embedded=embedded,
+        database_url=SecretStr("postgresql://127.0.0.1:1/x"),
+        redis_url=SecretStr("redis://127.0.0.1:1"),
+        connect_timeout_seconds=1,
+    )
+    with Store(settings) as store:
+        shot = store.snapshot()
+    for half in (shot.postgres, shot.redis):
+        assert isinstance(half, HalfError)
+        assert says in half.message
 
 
 def test_a_healthy_system_has_no_warnings() -> None:

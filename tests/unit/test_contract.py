@@ -81,6 +81,28 @@ def test_elements_of_all_three_shapes_are_read() -> None:
 
 
 @pytest.mark.parametrize(
+    "rest",
+    ["[" * 3_000 + "]" * 3_000 + "}", '{"n":' * 3_000 + "1" + "}" * 3_001, "1" * 5_000 + "}", '"cut off'],
+    ids=["deep lists", "deep objects", "a number of 5,000 digits", "cut off"],
+)
+@pytest.mark.parametrize(
+    ("head", "gen"),
+    [
+        ('{"id" : "a-1", "gen" : 7, "queue" : "q", "payload" : ', 7),  # as PostgreSQL writes it
+        ('{"id":"a-1","gen":7,"queue":"q","payload":', 7),
+        ('{"id":"a-1","payload":', None),
+        (' { "jobId": "a-1", "payload":', None),
+    ],
+)
+def test_an_element_is_read_by_its_head_where_its_payload_is_beyond_a_decoder(
+    head: str, gen: int | None, rest: str
+) -> None:
+    element = decode_element((head + rest).encode())
+    assert element is not None
+    assert (element.id, element.gen) == ("a-1", gen)
+
+
+@pytest.mark.parametrize(
     "raw",
     [
         b"",
@@ -95,6 +117,10 @@ def test_elements_of_all_three_shapes_are_read() -> None:
         '"quoted"',
         "x" * 300,
         '{"id": "' + "x" * 300 + '"}',
+        '{"id": "a-1", "gen": 99999999999}',  # no row has such a generation
+        '{"id": "a-1", "gen": 99999999999, "payload": ' + "[" * 5_000,
+        '{"payload": ' + "[" * 5_000 + "]" * 5_000 + ', "id": "a-1"}',
+        '{"id": "a b", "payload": ' + "[" * 5_000,
     ],
 )
 def test_poison_is_named_and_never_raises(raw: bytes | str) -> None:

@@ -12,7 +12,7 @@ from queuemon.store.store import Store
 
 
 def keys(store: Store) -> Iterator[Check]:
-    """Types, times to live, pause flags and parked lists: one pipeline, ten commands per queue."""
+    """Types, times to live, pause flags, parked lists, quarantines: a pipeline, ten commands per queue."""
     with store.postgres.statement() as connection:
         flags = pauses.pause_flags(connection, store.tables)
     names, k = [flag.queue for flag in flags], store.settings.keys
@@ -50,6 +50,7 @@ def keys(store: Store) -> Iterator[Check]:
         "a running relay copies PostgreSQL's, which holds",
     )
     there = {key for (_, key), kind in zip(lists, types, strict=True) if kind != b"none"}
+    yield _quarantined(store, [name for name in names if k.quarantine_key(name) in there])
     left = [f.queue for f in flags if not f.hard and any(key in there for key in parked_keys(k, f.queue))]
     yield check(
         "parked lists",
@@ -66,6 +67,22 @@ def keys(store: Store) -> Iterator[Check]:
         not loose,
         f"the list is not parked of {_named([k.display(n) for n in loose])}" if loose else "hold",
         "run `queuemon relay`: it parks what others push; workers that do not know the flag can take it",
+    )
+
+
+def _quarantined(store: Store, names: Sequence[str]) -> Check:
+    k = store.settings.keys
+    with store.redis.call() as client:
+        pipe = client.pipeline(transaction=False)
+        for name in names:
+            pipe.llen(k.quarantine_key(name))
+        lengths = pipe.execute(raise_on_error=False)
+    aside = [f"{n:,} of {k.display(name)}" for name, n in zip(names, lengths, strict=True) if isinstance(n, int)]
+    return check(
+        "quarantine",
+        not aside,
+        f"elements set aside, which no worker takes: {_named(aside)}" if aside else "empty",
+        "see `queuemon quarantine list QUEUE`: adopt what is a job, discard the rest",
     )
 
 
