@@ -9,7 +9,7 @@ from uuid import UUID
 from traitlets import Dict, HasTraits
 
 from queuemon.contract import Keys
-from queuemon.errors import QueuemonError
+from queuemon.errors import QueuemonError, UsageError
 from queuemon.model import ActionKind, ActionRecord, JobOutcome
 from queuemon.render.text import clean, duration
 from queuemon.views.runs import how_far, share, subject
@@ -52,18 +52,20 @@ class Audit(HasTraits):
         self._cursors: list[UUID | None] = [None]
         self._record: ActionRecord | None = None
 
-    def open(self, action_id: str) -> None:
-        """Show an action and the first of its outcomes."""
+    def open(self, action_id: str, *, again: bool = False) -> None:
+        """Show an action and the first of its outcomes; `again` keeps what is on screen until they are there."""
         with self._lock:
             self._question += 1
             self._cursors = [None]
             self._record = None
-            self.outcomes = {}
-            self.action = {"id": action_id, "loading": True}
+            if not again:
+                self.outcomes = {}
+                self.action = {"id": action_id, "loading": True}
         try:
             record = self._workbench.action(action_id)
         except QueuemonError as error:
-            self.action = {"id": action_id, "error": clean(str(error), 600)}
+            away = not isinstance(error, UsageError)
+            self.action = {"id": action_id, "error": clean(str(error), 600), "away": away}
             return
         with self._lock:
             if self.action.get("id") != action_id:
@@ -101,6 +103,9 @@ class Audit(HasTraits):
     def refresh(self) -> None:
         """With every refresh: how far it is now; the page of outcomes stays where it is."""
         before = self._record
+        if self.action.get("away"):
+            self.open(self.action["id"], again=True)
+            return
         if before is None or not self.action:
             return
         now = self._workbench.action(before.id)

@@ -25,14 +25,27 @@ from queuemon.views.drift import Drift
 from queuemon.views.editor import Editor
 from queuemon.views.inspector import Inspector, compose
 from queuemon.views.poller import Poller
+from queuemon.views.problems import Problems
 from queuemon.views.runs import Runs
-from queuemon.views.state import Board, as_text, guarded
+from queuemon.views.state import Board, as_text
 from queuemon.workbench import Workbench
 
 TEMPLATES: Final = Path(__file__).parent / "templates"
 
 #: The parts of the page, each a template of its own.
-PARTS: Final = ("strip", "queues", "details", "job", "form", "confirm", "activity", "action", "drift", "menu")
+PARTS: Final = (
+    "strip",
+    "queues",
+    "details",
+    "job",
+    "form",
+    "confirm",
+    "activity",
+    "action",
+    "drift",
+    "menu",
+    "messages",
+)
 
 #: Operator actions listed.
 ACTIVITY: Final = 20
@@ -71,6 +84,7 @@ class Dashboard(VuetifyTemplate):
     def __init__(self, workbench: Workbench, *, interval: float = 5.0) -> None:
         self.workbench = workbench
         self.board = Board(workbench.settings, interval=interval)
+        self.trouble = Problems(workbench.settings)
         self.inspector = Inspector(workbench, self.board)
         self.runs = Runs()
         self.confirmation = Confirmation(workbench, self.runs)
@@ -80,7 +94,8 @@ class Dashboard(VuetifyTemplate):
         parts = {f"qm-{name}": (TEMPLATES / f"{name}.vue").read_text("utf-8") for name in PARTS}
         super().__init__(components=parts)
         for state, names in (
-            (self.board, ["strip", "rows", "activity", "problems", "toast"]),
+            (self.board, ["strip", "rows", "activity", "toast"]),
+            (self.trouble, ["problems"]),
             (self.inspector, ["details", "page", "job"]),
             (self.confirmation, ["plan"]),
             (self.runs, ["running"]),
@@ -138,13 +153,12 @@ class Dashboard(VuetifyTemplate):
                 charts.update_trend(self.figure, trend)
 
     def _poll(self) -> None:
-        guarded(self.board, "refresh", self._read_board)
+        watch = self.trouble.watch
+        watch("refresh", self._read_board)
         self._first.set()
-        guarded(self.board, "looking for drift", self._quietly(self._watch_drift))
-        if self.inspector.details or self.inspector.job:
-            guarded(self.board, "refresh", self._quietly(self.inspector.refresh))
-        if self.audit.action:
-            guarded(self.board, "refresh", self._quietly(self.audit.refresh))
+        watch("looking for drift", self._quietly(self._watch_drift))
+        watch("refreshing the details", self._quietly(self.inspector.refresh))
+        watch("refreshing the action", self._quietly(self.audit.refresh))
 
     def _watch_drift(self) -> None:
         self.drift.tick()
@@ -154,6 +168,7 @@ class Dashboard(VuetifyTemplate):
     def _read_board(self) -> None:
         snapshot = self.workbench.snapshot()
         self.board.accept(snapshot)
+        self.trouble.accept(snapshot)
         self._quietly(self._read_activity)()
 
     def _read_activity(self) -> None:
@@ -178,7 +193,7 @@ class Dashboard(VuetifyTemplate):
 
     def _in_thread(self, where: str, work: Callable[[], None]) -> None:
         threading.Thread(
-            target=guarded, args=(self.board, where, work), name=f"queuemon-{where.replace(' ', '-')}", daemon=True
+            target=self.trouble.guard, args=(where, work), name=f"queuemon-{where.replace(' ', '-')}", daemon=True
         ).start()
 
     def vue_alive(self, data: object) -> None:
@@ -201,7 +216,7 @@ class Dashboard(VuetifyTemplate):
     def vue_dismiss(self, data: object) -> None:
         """Take a problem off the screen."""
         if isinstance(data, int):
-            self.board.dismiss(data)
+            self.trouble.dismiss(data)
 
     def vue_open_queue(self, data: Mapping[str, Any]) -> None:
         """View details."""
@@ -353,7 +368,7 @@ class Dashboard(VuetifyTemplate):
         name = content.get("event")
         handler = getattr(self, f"vue_{name}", None) if isinstance(name, str) and name in self.events else None
         if handler is not None:
-            guarded(self.board, f"{name}", lambda: handler(content.get("data")))
+            self.trouble.guard(f"{name}", lambda: handler(content.get("data")))
 
     def _answer_while_a_cell_runs(self) -> None:
         """Let a click be answered by JupyterLab's kernel subshell.

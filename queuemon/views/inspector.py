@@ -154,9 +154,14 @@ class Inspector(HasTraits):
             answer = self._fetch(cursor, number) | {"matching": self._matching()}
         except UsageError as error:
             position = error.position if isinstance(error, FilterError) else None
-            answer = self.page | {"loading": False, "error": clean(str(error), 600), "position": position}
+            answer = self.page | {
+                "loading": False,
+                "error": clean(str(error), 600),
+                "position": position,
+                "away": False,
+            }
         except QueuemonError as error:
-            answer = self.page | {"loading": False, "error": clean(str(error), 600), "position": None}
+            answer = self.page | {"loading": False, "error": clean(str(error), 600), "position": None, "away": True}
         with self._lock:
             if question == self._question:
                 self.page = answer
@@ -172,16 +177,17 @@ class Inspector(HasTraits):
     def _refresh_page(self) -> None:
         """New values for the same jobs; other jobs do not push in, the page says that there are some."""
         shown = self.page
-        if not shown or shown.get("loading") or shown.get("error"):
+        if not shown or shown.get("loading") or (shown.get("error") and not shown.get("away")):
             return
         question = self._question
         fresh = self._fetch(self._cursors[-1], len(self._cursors))
-        ids = [row["id"] for row in shown["rows"]]
+        ids = [row["id"] for row in shown.get("rows", ())]
         if [row["id"] for row in fresh["rows"]] == ids or not ids:
             answer = shown | fresh | {"matching": self._matching(), "changed": False}
         else:
             known = {row["id"]: row for row in fresh["rows"]}
-            answer = shown | {"rows": [known.get(row["id"], row) for row in shown["rows"]], "changed": True}
+            rows = [known.get(row["id"], row) for row in shown["rows"]]
+            answer = shown | {"rows": rows, "changed": True, "error": "", "away": False}
         with self._lock:
             if question == self._question:
                 self.page = answer

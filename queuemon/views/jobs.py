@@ -28,6 +28,7 @@ def page_values(found: JobPage, number: int, lease_seconds: float = LEASE_SECOND
         "loading": False,
         "error": "",
         "position": None,
+        "away": False,
         "changed": False,
     }
 

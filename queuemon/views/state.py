@@ -1,4 +1,4 @@
-"""What the dashboard shows, as traits that know no widget: strip, queue rows, activity, problems, the last result.
+"""What the dashboard shows, as traits that know no widget: strip, queue rows, activity, the last result.
 
 Fed with values by the poller and the actions; mirrored to the page by `dashboard.py`; tested without a browser.
 Every trait holds plain JSON and is replaced whole, so an unchanged value sends nothing.
@@ -7,8 +7,7 @@ Every trait holds plain JSON and is replaced whole, so an unchanged value sends 
 from __future__ import annotations
 
 import threading
-import traceback
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from itertools import count
 from typing import Any, Final
@@ -17,7 +16,6 @@ from traitlets import Dict, HasTraits, List
 
 from queuemon.config import Settings
 from queuemon.contract import Health
-from queuemon.errors import QueuemonError
 from queuemon.model import (
     ActionRecord,
     ActionResult,
@@ -29,7 +27,7 @@ from queuemon.model import (
     Snapshot,
     WorkerInfo,
 )
-from queuemon.render.text import TRACE, clean, percent
+from queuemon.render.text import clean, percent
 from queuemon.views.audit import fate
 from queuemon.views.runs import how_far, share, subject
 
@@ -38,9 +36,6 @@ INTERVALS: Final = (1, 2, 5, 15, 30, 0)
 
 #: Missed refreshes after which the age of the data turns amber.
 MISSED: Final = 2
-
-#: Problems kept on screen; the oldest give way.
-PROBLEMS: Final = 5
 
 #: Holders of a pause that are shown.
 HOLDERS: Final = 8
@@ -60,8 +55,6 @@ class Board(HasTraits):
     rows: List[Any] = List()
     #: Operator actions, newest first.
     activity: List[Any] = List()
-    #: What went wrong in a callback or a refresh, until dismissed.
-    problems: List[Any] = List()
     #: The last outcome, for the snackbar.
     toast = Dict()
 
@@ -129,23 +122,6 @@ class Board(HasTraits):
         with self._lock:
             self._read_only = clean(reason or "")
             self.strip = self._strip()
-
-    def report(self, where: str, error: BaseException) -> None:
-        """Show an error: a sentence, and for a bug of ours the traceback to copy."""
-        with self._lock:
-            text, details = problem_text(error, self.settings)
-            if self.problems and self.problems[-1]["text"] == text and self.problems[-1]["where"] == where:
-                last = dict(self.problems[-1])
-                last["times"] += 1
-                self.problems = [*self.problems[:-1], last]
-                return
-            entry = {"id": next(self._numbers), "where": where, "text": text, "details": details, "times": 1}
-            self.problems = [*self.problems, entry][-PROBLEMS:]
-
-    def dismiss(self, number: int) -> None:
-        """Take a problem off the screen."""
-        with self._lock:
-            self.problems = [p for p in self.problems if p["id"] != number]
 
     def announce(self, text: str, tone: str = "good", **more: Any) -> None:
         """Say something in the snackbar; tone is good, partly or bad."""
@@ -331,25 +307,6 @@ def interrupted_notice(record: ActionRecord, settings: Settings) -> dict[str, st
         f"An action was interrupted: {record.kind.value} of {subject(record, settings.keys)} came to {how_far(record)}."
     )
     return {"id": str(record.id), "text": text}
-
-
-def problem_text(error: BaseException, settings: Settings) -> tuple[str, str]:
-    """A sentence, and what to copy into a report (the traceback, for a bug); holds no password."""
-    if isinstance(error, QueuemonError):
-        return clean(str(error), 1_000, lines=True), ""
-    text = f"{type(error).__name__}: {error}"
-    details = "".join(traceback.format_exception(error))
-    for secret in settings.secrets():
-        text, details = text.replace(secret, "••••"), details.replace(secret, "••••")
-    return clean(f"queuemon made a mistake. {text}", 600), clean(details, TRACE, lines=True)
-
-
-def guarded(board: Board, where: str, work: Callable[[], None]) -> None:
-    """Run `work`; what it raises appears on the board."""
-    try:
-        work()
-    except Exception as error:
-        board.report(where, error)
 
 
 def as_text(value: Mapping[str, Any], key: str) -> str:

@@ -69,7 +69,7 @@ def test_failed_analytics(story: Story) -> None:
     company.queuemon("demo", "deploy", "mrr-fix")
     details.get_by_role("button", name="Retry all 12 matching").click()
     story.confirm("Retry 12 jobs?", "Retry 12 jobs", reason=WHY, picture="retry-plan")
-    expect(page.locator(".v-snackbar").get_by_text("Retried 12 jobs.")).to_be_visible(timeout=answer)
+    expect(page.locator(".qm-toast").get_by_text("Retried 12 jobs.")).to_be_visible(timeout=answer)
     story.picture("retried")
     wait_until(lambda: story.number(ANALYTICS, "failed") == 0, timeout=REFRESHED, message="none failed on the screen")
     expect(story.row(ANALYTICS)).to_have_attribute("data-health", "healthy", timeout=answer)

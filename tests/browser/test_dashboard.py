@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterator
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import nbformat
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Locator, Page, expect
 
 from tests.support import jupyter
 from tests.support.jupyter import REPOSITORY, Server, Watched
@@ -151,7 +152,7 @@ def test_from_a_queue_to_a_job_to_its_retry(dashboard: Any, lab: Server) -> None
     job.get_by_role("button", name="Retry Job").click()
     page.locator("[data-qm=confirm]").get_by_label("Reason").fill("fixed by #812")
     page.locator("[data-qm=confirm-button]").click()
-    expect(page.locator(".v-snackbar__content")).to_contain_text("Retry: 1 of 1.")
+    expect(page.locator(".qm-toast")).to_contain_text("Retry: 1 of 1.")
     expect(page.locator("[data-qm=job-status]")).to_have_text("waiting")
     expect(job.get_by_role("button", name="Retry Job")).to_be_disabled()
     page.keyboard.press("Escape")
@@ -254,14 +255,82 @@ def test_a_store_that_is_away_greys_the_values_and_says_why(dashboard: Any, lab:
     expect(page.get_by_text("Redis is away.")).to_be_hidden(timeout=10_000)
 
 
-def test_an_error_in_a_callback_appears_and_can_be_dismissed(dashboard: Any, lab: Server) -> None:
-    page: Page = dashboard().page
-    lab.run("def broken(*a, **k): raise RuntimeError('<b>kaputt</b>')\nwb.plan = broken")
-    page.get_by_label("Pause queue:email-sending:low").click()
+def scrolled(page: Page) -> float:
+    """How far the notebook is scrolled."""
+    return float(page.evaluate("document.querySelector('.jp-WindowedPanel-outer').scrollTop"))
+
+
+def in_view(page: Page, wanted: Locator) -> bool:
+    """Whether the whole of it can be seen without scrolling."""
+    box, size = wanted.bounding_box(), page.viewport_size
+    return bool(box and size and box["y"] >= 0 and box["y"] + box["height"] <= size["height"])
+
+
+def test_a_failed_click_is_answered_in_view_moves_nothing_and_is_marked_when_the_store_answers_again(
+    dashboard: Any, lab: Server
+) -> None:
+    page: Page = dashboard(width=900, height=700).page
+    page.get_by_label("Refresh every").select_option("1")
+    page.get_by_label(f"View details of {MRR}").click()
+    page.locator("tr.qm-job").first.wait_for()
+    page.wait_for_selector(".qm-charts .main-svg", timeout=30_000)
+    page.locator("[data-tab=failed]").click()
+    expect(page.locator("tr.qm-job")).to_have_count(12)
+    page.locator("tr.qm-job input").last.check()
+    lab.run(
+        "from queuemon.errors import StoreUnavailable\nplan = wb.plan\n"
+        "def away(*a, **k): raise StoreUnavailable('PostgreSQL <b>is away</b>', store='postgresql')\nwb.plan = away"
+    )
+    button = page.get_by_role("button", name="Retry selected")
+    button.scroll_into_view_if_needed()
+    before, at = button.bounding_box(), scrolled(page)
+    assert at > 100
+    button.click()
     problem = page.locator(".qm-problem")
-    expect(problem).to_contain_text("RuntimeError: <b>kaputt</b>")
-    problem.get_by_label("Dismiss the error").click()
+    expect(problem).to_contain_text("Planning failed")
+    expect(problem).to_contain_text("PostgreSQL <b>is away</b>")
+    assert in_view(page, problem)
+    assert (button.bounding_box(), scrolled(page)) == (before, at)
+    page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    problem.get_by_label("Copy the error").click()
+    wait_until(lambda: "<b>is away</b>" in page.evaluate("navigator.clipboard.readText()"), message="it is copied")
+    expect(problem).to_contain_text("PostgreSQL answers again")
+    lab.run("wb.plan = plan")
+    button.click()
+    expect(page.locator("[data-qm=plan-title]")).to_have_text("Retry 1 job?")
+    # The dialog keeps the focus in itself, except for what is said over it.
+    problem.get_by_label("Dismiss the error").focus()
+    page.keyboard.press("Enter")
     expect(problem).to_be_hidden()
+
+
+def test_a_refresh_that_works_again_takes_its_problem_off_the_screen(dashboard: Any, lab: Server) -> None:
+    page: Page = dashboard().page
+    page.get_by_label("Refresh every").select_option("1")
+    lab.run("actions = wb.actions\ndef broken(**k): raise RuntimeError('<b>kaputt</b>')\nwb.actions = broken")
+    problem = page.locator(".qm-problem")
+    expect(problem).to_contain_text("RuntimeError: <b>kaputt</b>", timeout=10_000)
+    lab.run("wb.actions = actions")
+    expect(problem).to_be_hidden(timeout=10_000)
+
+
+def test_times_are_utc_and_say_so_with_the_readers_own_beside_them(dashboard: Any) -> None:
+    page: Page = dashboard(timezone="Asia/Kathmandu").page
+    page.get_by_label(f"View details of {MRR}").click()
+    page.locator("[data-tab=failed]").click()
+    created = page.locator("tr.qm-job").first.locator("td[title*=UTC]")
+    tip = created.get_attribute("title") or ""
+    utc, here = tip.splitlines()
+    assert utc.endswith(" UTC")
+    assert here.endswith("here (GMT+05:45)")
+    between = datetime.fromisoformat(here[:19]) - datetime.fromisoformat(utc[:19])
+    assert between == timedelta(hours=5, minutes=45)
+    page.locator("tr.qm-job").first.click()
+    job = page.get_by_role("dialog", name="Job details")
+    shown = job.locator(".qm-fact", has_text=utc)
+    expect(shown).to_have_attribute("title", tip)
+    for line in job.locator(".qm-t-line .qm-dim").all_inner_texts():
+        assert re.match(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC", line)
 
 
 def test_read_only_disables_every_action_and_says_why(dashboard: Any) -> None:

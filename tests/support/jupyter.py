@@ -20,7 +20,7 @@ from typing import Any, Literal
 from urllib.parse import urlsplit
 
 from jupyter_client.blocking import BlockingKernelClient
-from playwright.sync_api import Browser, Page, Route, sync_playwright
+from playwright.sync_api import Browser, Page, Route, ViewportSize, sync_playwright
 from playwright.sync_api import TimeoutError as PlaywrightTimeout
 
 from tests.support.wait import wait_until
@@ -242,10 +242,16 @@ def chromium() -> Iterator[Browser]:
 
 
 def open_page(
-    browser: Browser, *, width: int = 1400, height: int = 900, colour_scheme: Literal["light", "dark"] = "light"
+    browser: Browser,
+    *,
+    width: int = 1400,
+    height: int = 900,
+    colour_scheme: Literal["light", "dark"] = "light",
+    timezone: str | None = None,
 ) -> Watched:
     """A page that is refused everything outside 127.0.0.1 and remembers that it asked."""
-    page = browser.new_page(viewport={"width": width, "height": height}, color_scheme=colour_scheme)
+    size: ViewportSize = {"width": width, "height": height}
+    page = browser.new_page(viewport=size, color_scheme=colour_scheme, timezone_id=timezone)
     watched = Watched(page=page)
 
     def guard(route: Route) -> None:

@@ -19,7 +19,7 @@ from queuemon.views.confirm import Confirmation
 from queuemon.views.inspector import Inspector
 from queuemon.views.jobs import PAGE, job_values
 from queuemon.views.poller import Poller
-from queuemon.views.state import NOBODY_CONSUMES, PROBLEMS, Board
+from queuemon.views.state import NOBODY_CONSUMES, Board
 from tests.support import fake_workbench as fake
 from tests.support.wait import wait_until
 
@@ -183,30 +183,6 @@ def test_read_only_is_said_from_the_start_and_when_the_role_turns_out_to_be() ->
     assert found.strip["readOnly"] == ""
     found.set_read_only("the role queuemon_reader may not update jobs")
     assert "queuemon_reader" in found.strip["readOnly"]
-
-
-def test_problems_are_kept_bounded_counted_and_dismissed() -> None:
-    found = board()
-    for _ in range(3):
-        found.report("refresh", StoreUnavailable("Redis is away"))
-    assert [(p["text"], p["times"]) for p in found.problems] == [("Redis is away.", 3)]
-    for n in range(PROBLEMS + 2):
-        found.report("acting", InvalidValue(f"number {n}"))
-    assert len(found.problems) == PROBLEMS
-    found.dismiss(found.problems[0]["id"])
-    assert len(found.problems) == PROBLEMS - 1
-
-
-def test_a_bug_brings_its_traceback_to_copy_and_no_password() -> None:
-    found = board(database_url="postgresql://u:s3kret-canary@h/d", redis_url="redis://h/0", embedded=False)
-    try:
-        raise RuntimeError("connection to postgresql://u:s3kret-canary@h/d failed")
-    except RuntimeError as error:
-        found.report("refresh", error)
-    text = json.dumps(found.problems)
-    assert "RuntimeError" in text
-    assert "Traceback" in found.problems[0]["details"]
-    assert "s3kret-canary" not in text
 
 
 def test_two_hundred_queues_stay_below_fifty_kilobytes_a_tick() -> None:
