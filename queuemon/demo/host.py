@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import secrets
+import shlex
 import socket
 import stat
 from collections.abc import Iterator
@@ -13,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from queuemon import config
 from queuemon.errors import StackError
 
 LOOPBACK: Final = "127.0.0.1"
@@ -88,6 +90,12 @@ def write_private(path: Path, text: str, account: Account | None = None) -> None
         draft.replace(path)
     finally:
         draft.unlink(missing_ok=True)
+
+
+def command(words: str, directory: Path) -> str:
+    """A command of `queuemon demo` for the demo in this folder, to be typed as it is."""
+    usual = directory == config.demo_directory().expanduser().absolute()
+    return f"queuemon demo {words}" + ("" if usual else f" --dir {shlex.quote(str(directory))}")
 
 
 @contextmanager

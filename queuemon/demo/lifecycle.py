@@ -89,8 +89,12 @@ def up(
     """Start whatever of the demo does not run: servers, schema, history (once, about 10 s), background processes.
 
     Heals what was killed. `fresh` deletes all data first, `workload=False` starts the servers alone. Returns when the
-    servers answer, or, with a `scenario`, when that is on. Raises StackError.
+    servers answer, or, with a `scenario`, when that is on. Raises StackError, InvalidValue for an unknown scenario.
     """
+    from queuemon.demo import scenarios
+
+    if scenario is not None:
+        scenarios.check(scenario)
     stack = Stack(directory)
     urls = stack.up(fresh=fresh)
     settings = _settings(urls)
@@ -104,14 +108,12 @@ def up(
             _forget_dead(store)
             _spawn(stack, urls, rate)
     if scenario is not None:
-        from queuemon.demo import scenarios
-
         say(scenarios.start(scenario, stack.directory, say=say))
     return status(stack.directory)
 
 
 def down(directory: Path | None = None) -> None:
-    """Stop everything; the data stays. Does nothing when nothing runs."""
+    """Stop everything; the data stays. Does nothing when nothing runs; StackError for a folder that is no demo's."""
     stack = Stack(directory)
     stack.down()
     (stack.directory / DEMO_URLS).unlink(missing_ok=True)

@@ -1,7 +1,8 @@
 """Background processes of the demo: started so that they outlive the command, recognised, and stopped.
 
 A pid alone proves nothing, since the system uses numbers again: a pid file also holds the start time of its process,
-and a process that began at another time is foreign and never touched.
+and a process that began at another time is foreign and never touched. Each process also carries a mark in its
+environment, as do its children: so what runs is stopped even where its parent was killed, or its pid file is damaged.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -21,6 +22,9 @@ from queuemon.demo.host import Account, disk_errors, make_folder, write_private
 
 #: Start times are compared with this much slack: a stepped clock moves all of them a little.
 _SLACK_SECONDS: Final = 2.0
+
+#: The variable that says which process of which stack this is, or belongs to: NAME@FOLDER.
+_MARK: Final = "QUEUEMON_DEMO_PROCESS"
 
 #: The shell ends at once, so the program belongs to init and leaves no zombie with us. It starts with INT and QUIT
 #: ignored (Ctrl-C is not meant for it) until it handles them itself.
@@ -89,10 +93,11 @@ def spawn(name: str, argv: Sequence[str | Path], directory: Path, env: Mapping[s
         return running
     with disk_errors(directory):
         make_folder(folder, 0o700)
-        pid = start_detached(argv, directory=directory, env=env, log=folder / f"{name}.log")
+        marked = {**env, _MARK: f"{name}@{directory.resolve()}"}
+        pid = start_detached(argv, directory=directory, env=marked, log=folder / f"{name}.log")
         try:
-            record = {"pid": pid, "started": psutil.Process(pid).create_time(), "session": os.getsid(pid)}
-        except (psutil.NoSuchProcess, ProcessLookupError):
+            record = {"pid": pid, "started": psutil.Process(pid).create_time()}
+        except psutil.NoSuchProcess:
             return pid  # ended at once: alive() will not list it, its log says why
         write_private(folder / f"{name}.json", json.dumps(record))
     return pid
@@ -106,11 +111,14 @@ def alive(directory: Path) -> dict[str, int]:
 
 def stop_all(directory: Path, timeout: float = 10.0, *, only: Iterable[str] | None = None) -> None:
     """Stop all named processes (or `only` some) and what they started: TERM first, KILL after a time."""
-    paths = sorted((directory / "processes").glob("*.json"))
-    chosen = [p for p in paths if only is None or p.stem in only]
-    main = [process for path in chosen if (process := _recorded(path)) is not None]
-    family = [relative for path in chosen for relative in _family(path)]
+    names = None if only is None else set(only)
+    paths = [p for p in sorted((directory / "processes").glob("*.json")) if names is None or p.stem in names]
+    family = {process.pid: process for process in _marked(directory, names)}
+    for path in paths:
+        if (process := _recorded(path)) is not None:
+            family |= {p.pid: p for p in (process, *process.children(recursive=True))}
     # TERM goes to the named process alone: a supervisor ends its own workers, in its own order.
+    main = [p for p in family.values() if _parent(p) not in family]
     for process in main:
         try:
             process.terminate()
@@ -118,50 +126,35 @@ def stop_all(directory: Path, timeout: float = 10.0, *, only: Iterable[str] | No
             continue
     deadline = time.monotonic() + timeout
     wait_gone(main, timeout)
-    end(wait_gone(family, 0.0), (signal.SIGTERM, max(deadline - time.monotonic(), 1.0)))
-    for path in chosen:
+    end(wait_gone(family.values(), 0.0), (signal.SIGTERM, max(deadline - time.monotonic(), 1.0)))
+    for path in paths:
         path.unlink(missing_ok=True)
 
 
-def _read(path: Path) -> tuple[int, float, int] | None:
+def _parent(process: psutil.Process) -> int | None:
     try:
-        record = json.loads(path.read_text("utf-8"))
-        return int(record["pid"]), float(record["started"]), int(record["session"])
-    except (OSError, ValueError, KeyError, TypeError):
+        return process.ppid()
+    except psutil.Error:
         return None
+
+
+def _marked(directory: Path, names: Collection[str] | None) -> Iterator[psutil.Process]:
+    """The processes of a stack by their mark, with all that they started."""
+    for process in psutil.process_iter():
+        try:
+            name, _, folder = process.environ().get(_MARK, "").partition("@")
+        except (psutil.Error, OSError):  # another user's, or just gone
+            continue
+        if folder == str(directory.resolve()) and (names is None or name in names):
+            yield process
 
 
 def _recorded(path: Path) -> psutil.Process | None:
     """The process of a pid file; None when it has ended or the number belongs to another program now."""
-    record = _read(path)
-    if record is None:
-        return None
-    pid, started, _ = record
     try:
-        process = psutil.Process(pid)
-        same = abs(process.create_time() - started) < _SLACK_SECONDS
-    except psutil.Error:
+        record = json.loads(path.read_text("utf-8"))
+        process = psutil.Process(int(record["pid"]))
+        same = abs(process.create_time() - float(record["started"])) < _SLACK_SECONDS
+    except (OSError, ValueError, KeyError, TypeError, OverflowError, psutil.Error):
         return None
     return process if same and runs(process) else None
-
-
-def _family(path: Path) -> list[psutil.Process]:
-    """A named process, its descendants, and those of its session that outlived it."""
-    record = _read(path)
-    if record is None:
-        return []
-    _, started, session = record
-    found: dict[int, psutil.Process] = {}
-    process = _recorded(path)
-    if process is not None:
-        found = {p.pid: p for p in (process, *process.children(recursive=True))}
-    # The shell that led the session is gone. A process with its number means that the number was used again, which
-    # the system does only after the last member of the session has ended.
-    if not psutil.pid_exists(session):
-        for candidate in psutil.process_iter():
-            try:
-                if os.getsid(candidate.pid) == session and candidate.create_time() > started - _SLACK_SECONDS:
-                    found[candidate.pid] = candidate
-            except (psutil.Error, OSError):
-                continue
-    return list(found.values())

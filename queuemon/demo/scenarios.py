@@ -15,9 +15,11 @@ from pathlib import Path
 from random import Random
 from typing import Final
 
+from queuemon import config
 from queuemon.config import Settings
 from queuemon.contract import Health
 from queuemon.demo import deploys, lifecycle, payloads, victims
+from queuemon.demo.host import command
 from queuemon.demo.queues import ANALYTICS, EMAIL, HIGH, LOW, QUEUES
 from queuemon.engine.producer import Producer
 from queuemon.errors import InvalidValue, NotAllowed, StackError
@@ -50,12 +52,17 @@ _REASON: Final = "demo scenario"
 class Stage:
     """What a scenario works with."""
 
-    def __init__(self, settings: Settings, say: Say) -> None:
+    def __init__(self, settings: Settings, say: Say, directory: Path | None = None) -> None:
         self.workbench = Workbench(settings, application="queuemon demo scenario")
         self.store = self.workbench.store
         self.producer = Producer(self.store)
         self.rng = Random()
         self.say = say
+        self._directory = (directory or config.demo_directory()).expanduser().absolute()
+
+    def command(self, words: str) -> str:
+        """A command of `queuemon demo` for this demo."""
+        return command(words, self._directory)
 
     def check(self) -> None:
         """Refuse any database but a demo's."""
@@ -64,14 +71,14 @@ class Stage:
                 raise NotAllowed(
                     "this database is not marked as a demo, and scenarios break things",
                     expected="the embedded demo",
-                    next_step="queuemon demo up",
+                    next_step=self.command("up"),
                 )
 
     def queue(self, name: str) -> QueueStats:
         """A queue's numbers now."""
         found = self.workbench.snapshot().queue(name)
         if found is None:
-            raise StackError(f"PostgreSQL does not tell about {name}", next_step="queuemon demo up")
+            raise StackError(f"PostgreSQL does not tell about {name}", next_step=self.command("up"))
         return found
 
     def until(self, condition: Callable[[], bool], what: str, *, seconds: float = 60.0) -> None:
@@ -82,7 +89,7 @@ class Stage:
                 raise StackError(
                     f"not within {seconds:g} s: {what}",
                     expected="the demo's relay, supervisor and producer at work",
-                    next_step="queuemon demo status, and queuemon demo up to heal it",
+                    next_step=f"{self.command('status')}, and {self.command('up')} to heal it",
                 )
             time.sleep(0.1)
 
@@ -165,7 +172,8 @@ def mrr_bug(stage: Stage) -> str:
         f"MRR bug: {MRR_JOBS} jobs of {ANALYTICS} failed with ZeroDivisionError"
         f" since the deploy {deploys.MRR.shipped!r}.\n"
         f"Look at: queuemon jobs 'queue:{ANALYTICS} status:failed', and the trace of one.\n"
-        f"Heals it: queuemon demo deploy {deploys.MRR.fix}; then queuemon retry 'queue:{ANALYTICS} status:failed'."
+        f"Heals it: {stage.command(f'deploy {deploys.MRR.fix}')};"
+        f" then queuemon retry 'queue:{ANALYTICS} status:failed'."
     )
 
 
@@ -183,7 +191,8 @@ def bad_template(stage: Stage) -> str:
     return (
         f"Bad template: e-mails of {EMAIL} fail since the deploy {deploys.TEMPLATE.shipped!r}, and go on failing.\n"
         f"Look at: queuemon jobs 'queue:{EMAIL} status:failed': what do they share that the others do not?\n"
-        f"Heals it: queuemon demo deploy {deploys.TEMPLATE.fix}; then queuemon retry 'queue:{EMAIL} status:failed'."
+        f"Heals it: {stage.command(f'deploy {deploys.TEMPLATE.fix}')};"
+        f" then queuemon retry 'queue:{EMAIL} status:failed'."
     )
 
 
@@ -228,6 +237,11 @@ SCENARIOS: Final[Mapping[str, Callable[[Stage], str]]] = {
 }
 
 
+def check(name: str) -> None:
+    """Raise InvalidValue for a scenario that does not exist."""
+    _known("scenario", name, SCENARIOS)
+
+
 def start(
     name: str,
     directory: Path | None = None,
@@ -257,7 +271,7 @@ def deploy(name: str, directory: Path | None = None, *, settings: Settings | Non
 
 @contextmanager
 def _stage(directory: Path | None, settings: Settings | None, say: Say) -> Iterator[Stage]:
-    stage = Stage(settings or lifecycle.settings_of(directory), say)
+    stage = Stage(settings or lifecycle.settings_of(directory), say, directory)
     with stage.workbench:
         stage.check()
         yield stage

@@ -23,7 +23,7 @@ from typing import Final
 from queuemon import config
 from queuemon.demo import processes
 from queuemon.demo.binaries import Binaries, bundled, reachable
-from queuemon.demo.host import SHARED, Account, disk_errors, make_folder, server_account
+from queuemon.demo.host import SHARED, Account, command, disk_errors, make_folder, server_account
 from queuemon.demo.servers import PortTaken, Postgres, Server, Valkey
 from queuemon.demo.state import STATE_FILE, StackUrls, State
 from queuemon.errors import StackError
@@ -109,10 +109,18 @@ class Stack:
                 )
 
     def down(self) -> None:
-        """Stop the demo's processes and both servers; the data stays. Does nothing when nothing runs."""
+        """Stop the demo's processes and both servers; the data stays. Does nothing when nothing runs.
+
+        Raises StackError for a folder that is no stack's: there none is stopped.
+        """
         with disk_errors(self.directory), self._lock() as ours:
-            if ours:
-                self._stop(self._known_servers())
+            if not ours:
+                raise StackError(
+                    f"there is no demo in {self.directory}: the folder holds something else",
+                    expected="a folder that queuemon demo up has made",
+                    next_step="name it with --dir or QUEUEMON_DEMO_DIR",
+                )
+            self._stop(self._known_servers())
 
     def destroy(self) -> None:
         """Stop everything and delete all that the stack wrote."""
@@ -132,7 +140,7 @@ class Stack:
             raise StackError(
                 f"the embedded servers in {self.directory} do not run",
                 expected="a stack that is up",
-                next_step="queuemon demo up",
+                next_step=command("up", self.directory),
             )
         return state.urls()
 

@@ -83,6 +83,25 @@ def test_children_of_a_killed_parent_are_found_and_ended(folder: Path):
     assert not running(child)
 
 
+@pytest.mark.parametrize("left", ["", "{", '{"pid": "x"}', "[]", None], ids=repr)
+def test_a_process_is_stopped_even_where_its_pid_file_is_damaged_or_gone(folder: Path, left: str | None):
+    pid = processes.spawn("parent", [sys.executable, "-c", PARENT], folder, ENV)
+    child = child_of(folder, "parent")
+    file = folder / "processes" / "parent.json"
+    file.unlink() if left is None else file.write_text(left)
+    processes.stop_all(folder, timeout=0.5)
+    assert not running(pid)
+    assert not running(child)
+    assert not file.exists()
+
+
+def test_a_program_that_only_works_in_the_folder_is_left_alone(folder: Path):
+    with subprocess.Popen(["sleep", "60"], cwd=folder, start_new_session=True) as foreign:
+        processes.stop_all(folder)
+        assert foreign.poll() is None
+        foreign.kill()
+
+
 def test_only_the_named_processes_are_stopped(folder: Path):
     for name in ("one", "two"):
         processes.spawn(name, ["sleep", "60"], folder, ENV)

@@ -26,6 +26,7 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+from queuemon.cli import run
 from queuemon.demo import host
 from queuemon.demo.binaries import Binaries, bundled
 from queuemon.demo.processes import runs
@@ -302,9 +303,33 @@ def test_a_folder_with_other_things_in_it_is_refused_and_left_alone(tmp_path: Pa
     for fresh in (False, True):
         with pytest.raises(StackError, match="holds something else"):
             Stack(tmp_path).up(fresh=fresh)
-        Stack(tmp_path).down()
+        with pytest.raises(StackError, match="there is no demo in"):
+            Stack(tmp_path).down()
         Stack(tmp_path).destroy()
     assert sorted(p.name for p in tmp_path.iterdir()) == ["postgres", "thesis.log"]
+
+
+def test_down_on_a_folder_that_is_no_stack_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    (tmp_path / "thesis.log").write_text("years of work")
+    assert run(["demo", "down", "--dir", str(tmp_path)]) == 1
+    assert f"there is no demo in {tmp_path}" in capsys.readouterr().err
+
+
+def test_the_next_step_names_the_folder_where_it_is_not_the_usual_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    monkeypatch.setenv("QUEUEMON_DEMO_DIR", str(tmp_path / "usual"))
+    for folder, says in ((tmp_path / "other one", f"up --dir '{tmp_path}/other one'."), (tmp_path / "usual", "up.")):
+        for words in (["env"], ["scenario", "quiet"], ["deploy", "mrr-fix"]):
+            assert run(["demo", *words, "--dir", str(folder)]) == 1
+            assert f"Next: queuemon demo {says}" in capsys.readouterr().err
+
+
+def test_an_unknown_scenario_is_refused_before_anything_starts(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    folder = tmp_path / "demo"
+    assert run(["demo", "up", "--scenario", "nosuch", "--dir", str(folder)]) == 2
+    assert "there is no scenario 'nosuch'" in capsys.readouterr().err
+    assert not folder.exists()
 
 
 def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path):
