@@ -343,7 +343,10 @@ class Workbench:
         rate: float | None = None,
         outcomes: Callable[[Sequence[JobOutcome]], None] | None = None,
     ) -> ActionResult:
-        """Go on with an action that was interrupted or stopped, from where its last chunk committed."""
+        """Go on with an action that was interrupted or stopped, from where its last chunk committed.
+
+        A canary that was stopped counts its failures, and the share that completes, anew from there.
+        """
         from queuemon import actions
 
         self._may_act("resuming")

@@ -96,7 +96,10 @@ class Rule:
         return parts
 
     def why_stop(self, completed: int, failed: int, *, settled: bool) -> str:
-        """Why there is no next step; empty where there may be one. Errors count at once, the rate once all settled."""
+        """Why there is no next step, of what settled since its start or last resume; empty where there may be one.
+
+        Errors count at once, the rate once all settled.
+        """
         if failed >= self.max_errors:
             return f"{text.counted(failed, 'failed job')} (the limit is {self.max_errors:,})"
         rate = completed / (completed + failed) if completed + failed else 1.0
@@ -171,7 +174,8 @@ def carry_out(
 ) -> CanaryResult:
     """Go through the steps of an entered canary from where it stands; `retry` applies the plan of one step.
 
-    Killed at any point, it goes on when it is applied or resumed: steps that were retried are only waited for.
+    Killed at any point, it goes on when it is applied or resumed: steps that were retried are only waited for. One that
+    was stopped and is resumed judges by what settles from then on: who resumes it has seen what stopped it.
     """
     return _Run(store, journal, entry, retry=retry, progress=progress, stop=stop or threading.Event()).to_the_end()
 
@@ -196,6 +200,8 @@ class _Run:
         #: Job → the generation its retry gave it, of those that have not come to anything yet.
         self.running: dict[UUID, int] = {}
         self.found = dict.fromkeys((canaries.COMPLETED, canaries.FAILED, canaries.GONE), 0)
+        #: What was known when it was last stopped; whoever resumed it has seen that. A crash forgets no failure.
+        self.seen: Mapping[str, Any] = {}
         self.published = True
         self._began = time.monotonic()
         self._noted = time.monotonic()
@@ -203,6 +209,8 @@ class _Run:
     def to_the_end(self) -> CanaryResult:
         """All steps, or until something stops it."""
         cursor = self.entry.cursor
+        with self.store.postgres.begin(read_only=True) as connection:
+            self.seen = audit.ending(connection, self.store.tables, self.entry.record.id)
         step = sum(1 for part in self.parts if cursor is not None and part[-1] <= cursor)
         for n in range(step):
             self._remember(n)
@@ -250,7 +258,7 @@ class _Run:
             self._look()
             self._say(step)
             settled = not self.running
-            completed, failed = self.found[canaries.COMPLETED], self.found[canaries.FAILED]
+            completed, failed = self._anew(canaries.COMPLETED), self._anew(canaries.FAILED)
             if why := self.rule.why_stop(completed, failed, settled=settled):
                 return why
             if settled:
@@ -260,6 +268,10 @@ class _Run:
             if self.stop.wait(min(LOOK_SECONDS, max(0.0, deadline - time.monotonic()))):
                 self._look()
                 return "on request"
+
+    def _anew(self, word: str) -> int:
+        """How many came to this since the canary was started, or was resumed last."""
+        return max(0, self.found[word] - int(self.seen.get(word, 0)))
 
     def _look(self) -> None:
         """Ask PostgreSQL about the jobs that are still running; one that does not answer is asked again."""

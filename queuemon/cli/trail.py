@@ -112,6 +112,8 @@ def resume(
 ) -> None:
     """Go on with an action that was interrupted or stopped, from where its last chunk committed.
 
+    A canary that was stopped counts its failures, and the share that completes, anew from there.
+
     Without --yes it says what is left. Going on with one that has ended changes nothing.
     """
     manner = Manner(yes=yes, as_json=as_json, rate=rate, results=results)

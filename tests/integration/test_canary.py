@@ -166,6 +166,40 @@ def test_it_stops_on_request_and_resuming_it_goes_on(rig: Rig, wb: Workbench) ->
     assert [r["done"] for r in retries(rig)] == [1, 5, 1]
 
 
+@pytest.mark.parametrize("rule", [{"success": 0.1, "max_errors": 2}, {"success": 0.9, "max_errors": 30}])
+def test_once_resumed_it_judges_by_what_settles_from_then_on(rig: Rig, wb: Workbench, rule: dict[str, Any]) -> None:
+    fail(rig, 12)
+    with rig.worker(failing(0, 1)):
+        first = wb.canary(FAILED, steps=(2, 2, 8), **rule)
+    assert (first.state, first.failed, first.done) == ("stopped", 2, 2)
+    with rig.worker(failing(4, 5)):
+        second = wb.resume_action(first.id)
+    assert isinstance(second, CanaryResult)
+    assert (second.state, second.failed, second.done) == ("stopped", 4, 12), "two new failures stop it again"
+    assert "success 80 % < 90 %" in second.why or "2 failed jobs (the limit is 2)" in second.why
+
+
+def test_a_failure_that_came_before_a_crash_still_counts_after_it(
+    rig: Rig, wb: Workbench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fail(rig, 5)
+
+    class Killed(BaseException):
+        pass
+
+    def kill(*_: Any, **__: Any) -> Any:
+        raise Killed
+
+    plan = wb.plan("canary", FAILED, steps=(1, 1, 3), success=0.1, max_errors=2)
+    with rig.worker(failing(1, 2)):
+        with monkeypatch.context() as patch:
+            patch.setattr(canary._Run, "_say", lambda run, step: kill() if run.found["failed"] else None)
+            with pytest.raises(Killed):
+                wb.apply(plan)
+        result = wb.resume_action(plan.id)
+    assert (result.state, result.failed, result.done) == ("stopped", 2, 5)  # type: ignore[attr-defined]
+
+
 def test_what_was_retried_is_left_alone_when_the_same_plan_comes_again(rig: Rig, wb: Workbench) -> None:
     fail(rig, 3)
     plan = wb.plan("canary", FAILED)
