@@ -236,7 +236,7 @@ def carry_out(
             ids = [job_id] if not why and job_id is not None else []
             drift_repairs.note_chunk(connection, store.tables, entry.record.id, ids)
             if ids:
-                noted = {"queue": queue, "job": job_id, "before": {"quarantine": digest, "raw": _text(raw or b"")},
+                noted = {"queue": queue, "job": job_id, "before": {"quarantine": digest, "raw": shown(raw or b"")},
                          "after": "discarded" if discard else "waiting"}  # fmt: skip
                 actor = audit.actor(journal.user)
                 drift_repairs.note_repairs(connection, store.tables, entry.record.id, actor, [noted])
@@ -282,6 +282,6 @@ def _adopt(connection: Any, store: Store, queue: str, raw: bytes) -> tuple[str, 
     return "", job_id, outbox.add(connection, store.tables, [job_id])
 
 
-def _text(raw: bytes) -> str:
-    """Bytes as text that PostgreSQL can keep."""
+def shown(raw: bytes) -> str:
+    """The beginning of an element as text that PostgreSQL can keep."""
     return raw[:SHOWN].decode("utf-8", "backslashreplace").replace("\0", "\\x00")

@@ -25,7 +25,7 @@ from queuemon.drift.elements import Fingerprints
 from queuemon.drift.held import EMPTY_IDS, NONE, Held, Poison, inside, outside
 from queuemon.drift.model import CLASSES, ClassReport, DriftProgress, DriftReport, Finding
 from queuemon.model import Breakdown
-from queuemon.store import Store, drift_reads, numbers, parking, waiting, workers
+from queuemon.store import Store, drift_reads, numbers, parking, pauses, waiting, workers
 from queuemon.store.drift_reads import Row
 
 Array = npt.NDArray[Any]
@@ -139,8 +139,10 @@ class _Comparison:
                 self._add(finding)
         with self.store.postgres.begin(read_only=True) as connection:
             clock = numbers.clock(connection)
+            flags = pauses.pause_flags(connection, self.store.tables)
         return DriftReport(
             taken_at=taken_at, clock=clock, queues=self.queues, deep=self.deep, level=level,
+            parked=tuple(flag.queue for flag in flags if flag.hard),
             classes=self._classes(level), findings=tuple(self.findings), seconds=time.perf_counter() - started,
             postgres_seconds=self.meter.postgres_seconds, redis_seconds=self.meter.redis_seconds,
             waited_seconds=waited, rows=self.meter.rows, elements=self.meter.elements, bytes=self.meter.bytes,
@@ -170,7 +172,7 @@ class _Comparison:
         ids = np.concatenate([page[0] for page in pages]) if pages else EMPTY_IDS
         gens = np.concatenate([page[1] for page in pages]) if pages else NONE
         self.meter.rows += len(ids)
-        held = lists_held.read(self.store, self.meter, queue, self.prints)
+        held = lists_held.read(self.store, self.meter, queue, self.prints, keys=self._parts(queue))
         look = _Look(queue=queue, waiting=len(ids), length=len(held.prints), poison=held.poison)
         mine = self.prints.of(ids, gens)
         seen = held.sorted
@@ -203,8 +205,15 @@ class _Comparison:
         with self.store.postgres.statement() as connection:
             return self.hands | workers.known(connection, self.store.tables)
 
+    def _parts(self, queue: str) -> list[str]:
+        """The keys that hold a queue, from the push end: its list, and what a hard pause has parked of it."""
+        keys = self.store.redis.keys
+        sifted, parked = parking.parked_keys(keys, queue)
+        held = any(lists.length(self.store, self.meter, [parked, sifted]))
+        return [keys.queue_key(queue), parked, sifted] if held else [keys.queue_key(queue)]
+
     def _aside(self, queue: str) -> list[str]:
-        """Lists whose elements are neither lost nor to be judged: parked by a hard pause, or set aside."""
+        """Where else an element may lie that is not lost: set aside, or parked since the list was read."""
         keys = self.store.redis.keys
         sifted, parked = parking.parked_keys(keys, queue)
         named = [keys.quarantine_key(queue), sifted, parked]
@@ -295,10 +304,12 @@ class _Comparison:
                 and all(found[digest] >= n for digest, n in poison.items())
             )
 
+        parts = self._parts(first.queue)
         held = lists_held.read(
-            self.store, self.meter, first.queue, self.prints, enough=enough, keep=lambda marks: inside(marks, wanted)
-        )
-        second.length = lists.length(self.store, self.meter, [self.store.redis.keys.queue_key(first.queue)])[0]
+            self.store, self.meter, first.queue, self.prints, keys=parts, enough=enough,
+            keep=lambda marks: inside(marks, wanted),
+        )  # fmt: skip
+        second.length = sum(lists.length(self.store, self.meter, parts))
         second.poison = {digest: p for digest, p in held.poison.items() if digest in first.poison}
         here = inside(held.prints, np.unique(first.prints))
         second.ids, second.gens, second.prints = held.ids[here], held.gens[here], held.prints[here]

@@ -41,8 +41,9 @@ class Held:
     ids: Array = field(default_factory=lambda: EMPTY_IDS)
     gens: Array = field(default_factory=lambda: NONE)
     prints: Array = field(default_factory=lambda: NONE.astype(np.uint64))
-    #: Whether each was read in a window laid against the one before: twice there means twice in the list.
-    sure: Array = field(default_factory=lambda: NONE.astype(bool))
+    #: The part of the list, from 0, where each was read in a window laid against the one before: twice in one part is
+    #: twice in the list; -1 where it was not.
+    part: Array = field(default_factory=lambda: NONE.astype(np.int8))
     poison: dict[str, Poison] = field(default_factory=dict)
     #: Fingerprints of the first window: what lies nearer to the push end later was pushed after it.
     newest: Array = field(default_factory=lambda: NONE.astype(np.uint64))
@@ -58,14 +59,16 @@ class Held:
         return {i.tobytes() for i in self.ids[self.gens < 0]}
 
     def twice(self) -> Array:
-        """Fingerprints of what the list holds more than once, each once; their ids are compared whole."""
-        prints, counts = np.unique(self.prints[self.sure], return_counts=True)
-        repeated = prints[counts > 1]
-        if not len(repeated):
-            return repeated
-        there = np.flatnonzero(inside(self.prints, repeated) & self.sure)
-        seen = Counter((self.ids[n].tobytes(), int(self.gens[n]), int(self.prints[n])) for n in there.tolist())
-        return np.array(sorted({mark for (_, _, mark), n in seen.items() if n > 1}), dtype=np.uint64)
+        """Fingerprints of what a part of the list holds more than once, each once; their ids are compared whole."""
+        seen: Counter[tuple[int, bytes, int, int]] = Counter()
+        for part in range(int(self.part.max(initial=-1)) + 1):
+            mine = self.part == part
+            prints = np.sort(self.prints[mine])
+            repeated = np.unique(prints[1:][prints[1:] == prints[:-1]])
+            if len(repeated):
+                there = np.flatnonzero(inside(self.prints, repeated) & mine).tolist()
+                seen.update((part, self.ids[n].tobytes(), int(self.gens[n]), int(self.prints[n])) for n in there)
+        return np.array(sorted({mark for (*_, mark), n in seen.items() if n > 1}), dtype=np.uint64)
 
 
 def digest_of(raw: bytes) -> str:
@@ -79,13 +82,15 @@ def read(
     queue: str,
     prints: Fingerprints,
     *,
+    keys: Sequence[str],
     enough: Callable[[Array, Counter[str]], bool] | None = None,
     keep: Callable[[Array], Array] | None = None,
 ) -> Held:
-    """A queue's list. `enough` ends the reading early; `keep` says which fingerprints are remembered at all."""
+    """A queue's list, whose parts have these keys, the one with the push end first. `enough` ends the reading early;
+    `keep` says which fingerprints are remembered at all."""
     held, poison = Held(), Counter[str]()
     parts: list[tuple[Array, Array, Array, Array]] = []
-    for window in lists.windows(store, meter, store.redis.keys.queue_key(queue)):
+    for part, window in ((n, window) for n, key in enumerate(keys) for window in lists.windows(store, meter, key)):
         found = cut(window.raws, queue)
         for n in found.poison:
             raw = window.raws[n]
@@ -97,11 +102,18 @@ def read(
         if not parts:
             held.newest = np.sort(marks)
         chosen = keep(marks) if keep is not None else np.ones(len(marks), dtype=bool)
-        parts.append((found.ids[chosen], found.gens[chosen], marks[chosen], np.full(int(chosen.sum()), window.sure)))
+        parts.append(
+            (
+                found.ids[chosen],
+                found.gens[chosen],
+                marks[chosen],
+                np.full(int(chosen.sum()), part if window.sure else -1, np.int8),
+            )
+        )
         if enough is not None and enough(parts[-1][2], poison):
             break
     if parts:
-        held.ids, held.gens, held.prints, held.sure = (np.concatenate(column) for column in zip(*parts, strict=True))
+        held.ids, held.gens, held.prints, held.part = (np.concatenate(column) for column in zip(*parts, strict=True))
         _drop_tombstones(held)
     return held
 
@@ -111,7 +123,7 @@ def _drop_tombstones(held: Held) -> None:
     halves = held.ids.view(np.uint64).reshape(-1, 2)
     real = (halves[:, 0] != 0) | (halves[:, 1] != 0)
     if not real.all():
-        held.ids, held.gens, held.prints, held.sure = (a[real] for a in (held.ids, held.gens, held.prints, held.sure))
+        held.ids, held.gens, held.prints, held.part = (a[real] for a in (held.ids, held.gens, held.prints, held.part))
 
 
 @dataclass(kw_only=True)

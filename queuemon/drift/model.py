@@ -30,7 +30,7 @@ class DriftClass:
     repairable: bool = True
 
 
-_DROPPED: Final = "nothing where workers claim (it is dropped there); elsewhere filtered out of the parked list"
+_DROPPED: Final = "dropped by workers that claim; elsewhere filtered out of the list once a hard pause has parked it"
 
 CLASSES: Final[Mapping[int, DriftClass]] = {
     c.number: c
@@ -122,6 +122,8 @@ class DriftReport:
     deep: bool
     #: The workers' level that "harmless" goes by: "L0", "L1" or "L2".
     level: str
+    #: Queues under a hard pause: their lists can be filtered.
+    parked: tuple[str, ...]
     #: All sixteen, in order.
     classes: tuple[ClassReport, ...]
     #: What was found, up to 10,000 of each class: what a repair plans with.

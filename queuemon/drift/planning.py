@@ -17,7 +17,10 @@ from queuemon.store import Store
 FLOOR: Final = 100
 
 #: Classes whose repairs change jobs or elements one by one, and count against a queue's share.
-SHARED: Final = frozenset({1, 2, 6, 7, 11, 12, 13})
+SHARED: Final = frozenset({1, 2, 3, 4, 5, 6, 7, 11, 12, 13})
+
+#: Why elements that workers without a claim would run are left alone.
+NEEDS_PAUSE: Final = "needs a hard pause: workers here do not claim"
 
 #: What nobody can know before a repair.
 TWICE: Final = "a stuck job may run twice: its worker may only be cut off and still be at it; what it writes is refused"
@@ -57,7 +60,7 @@ def plan(
         by_error=by_class,
         excluded=breakdown(left),
         effect=_effect(per_class, taken),
-        warnings=_warnings(report, per_class),
+        warnings=_warnings(report, chosen, per_class),
         options={
             "queues": list(report.queues), "deep": report.deep, "max_repairs": most, "max_percent": percent,
             "found": sum(report.of(n).count for n in chosen), "items": [_item(f) for f in taken],
@@ -87,7 +90,7 @@ def _within(
     taken: list[Finding] = []
     spent: Counter[str] = Counter()
     beyond = {c.number: c.count for c in report.classes}
-    for finding in sorted(report.findings, key=lambda f: (f.number not in {8, 9, 10}, f.number)):
+    for finding in sorted(report.findings, key=_order):
         beyond[finding.number] -= 1
         c = CLASSES[finding.number]
         if finding.number not in chosen:
@@ -96,8 +99,8 @@ def _within(
             left["is only reported"] += 1
         elif c.claim_drops and report.level != "L0":
             left["is harmless: workers that claim drop it"] += 1
-        elif c.claim_drops:
-            left["needs a hard pause: workers here do not claim"] += 1
+        elif c.claim_drops and finding.queue not in report.parked:
+            left[NEEDS_PAUSE] += 1
         elif len(taken) >= most:
             left[f"is beyond the budget of {most:,} repairs"] += 1
         elif finding.number in SHARED and spent[finding.queue] >= max(FLOOR, percent / 100 * sizes[finding.queue]):
@@ -109,6 +112,12 @@ def _within(
         if n > 0 and number in chosen:
             left["is more than one report carries: repair, and look again"] += n
     return taken, left
+
+
+def _order(f: Finding) -> tuple[bool, bool, str, int]:
+    """What harms most first; what a filter takes out of a parked list last, queue by queue: one pass for each."""
+    sifted = CLASSES[f.number].claim_drops
+    return f.number not in {8, 9, 10}, sifted, f.queue if sifted else "", f.number
 
 
 def _sizes(store: Store) -> Counter[str]:
@@ -153,8 +162,27 @@ def _effect(per_class: Mapping[int, int], taken: Sequence[Finding]) -> str:
     return "; ".join(parts)
 
 
-def _warnings(report: DriftReport, per_class: Mapping[int, int]) -> tuple[str, ...]:
-    found = []
+def _unparked(report: DriftReport, chosen: set[int]) -> list[str]:
+    """Queues with elements that only a filter of the parked list takes out, and whose list is not parked."""
+    counted: Counter[str] = Counter()
+    for number in sorted(chosen):
+        if CLASSES[number].claim_drops:
+            counted.update({b.label: b.count for b in report.of(number).by_queue if b.label not in report.parked})
+    return [queue for queue, _ in counted.most_common()]
+
+
+def _pause_first(report: DriftReport, chosen: set[int]) -> str:
+    """What to do about them, in one sentence."""
+    first, *more = _unparked(report, chosen)
+    others = f" (and so for {len(more):,} more queues)" if more else ""
+    return (
+        f"to take zombies, stale elements and duplicates out, run `queuemon pause {first} --hard`, then repair, then"
+        f" `queuemon resume {first}`{others}"
+    )
+
+
+def _warnings(report: DriftReport, chosen: set[int], per_class: Mapping[int, int]) -> tuple[str, ...]:
+    found = [_pause_first(report, chosen)] if report.level == "L0" and _unparked(report, chosen) else []
     if per_class.get(6):
         found.append(TWICE)
     if report.level == "L0" and any(per_class.get(n) for n in (1, 8, 11, 12)):

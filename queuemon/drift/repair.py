@@ -9,22 +9,25 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Final
 from uuid import UUID, uuid5
 
 from queuemon.actions.entries import Journal, result
-from queuemon.drift import aside, detect, held, lists, planning
+from queuemon.drift import aside, detect, held, lists, planning, sifting
 from queuemon.drift.elements import Fingerprints
-from queuemon.drift.model import Finding
+from queuemon.drift.model import CLASSES, Finding
+from queuemon.drift.sifting import Taken
 from queuemon.engine import reaper
 from queuemon.engine.publisher import publish
-from queuemon.errors import StoreError
+from queuemon.errors import InvalidValue, StoreError
 from queuemon.model import ActionKind, ActionProgress, ActionResult
 from queuemon.store import Store, audit, drift_repairs, outbox, parking, pauses, upkeep, waiting, workers
 from queuemon.store.audit import Entry
 from queuemon.store.changes import change_chunk
 from queuemon.store.chunks import Order, chunks_of
+from queuemon.store.sieve import Sieve
 
 #: Items per transaction.
 CHUNK: Final = 100
@@ -44,6 +47,8 @@ GROWN, GROWN_FLOOR = 2, 100
 #: Why a planned repair was left alone.
 RIGHT_ALREADY: Final = "was put right meanwhile"
 CHANGED: Final = "stands differently than it was seen"
+UNPARKED: Final = "lies in a list that is not parked any more"
+LEFT: Final = "was left alone when the circuit breaker opened"
 
 Progress = Callable[[ActionProgress], None]
 
@@ -57,6 +62,8 @@ class _Done:
     ids: list[UUID] = field(default_factory=list)
     skipped: dict[UUID, str] = field(default_factory=dict)
     publications: list[int] = field(default_factory=list)
+    #: Taken out of parked lists, by queue; they leave the quarantine after the chunk has committed.
+    taken: dict[str, list[Taken]] = field(default_factory=dict)
     #: A statement of `changes` has written the chunk's row already.
     noted: bool = False
 
@@ -79,32 +86,52 @@ class _Repair:
         self.started, self.before = time.monotonic(), entry.record.done
         self.published = True
         self.why = ""
+        self.tripped = False
 
     def run(self) -> ActionResult:
         """From the cursor on, chunk by chunk."""
-        still = self._look_again()
+        self._put_away_again()
+        still, looked = self._look_again(), self._at
         while self.entry.running and not self.why and not self.stop.is_set():
-            at = self.entry.cursor.int if self.entry.cursor is not None else 0
-            chunk = self.items[at : at + CHUNK]
+            at = self._at
+            chunk = self._next_chunk(at)
             if not chunk:
                 break
             self._chunk(at, chunk, still)
             self._judge()
-            if (at + CHUNK) % LOOK_EVERY == 0 and not self.why:
-                still = self._look_again()
+            if self._at - looked >= LOOK_EVERY and not self.why:
+                still, looked = self._look_again(), self._at
             if self.progress is not None:
                 self.progress(self._told())
         return self._ended()
 
+    @property
+    def _at(self) -> int:
+        """The first item that is left."""
+        return self.entry.cursor.int if self.entry.cursor is not None else 0
+
+    def _next_chunk(self, at: int) -> Sequence[Finding]:
+        """100 items; of a parked list everything that goes in one pass, up to the next look."""
+        first = self.items[at : at + 1]
+        sifted = bool(first) and CLASSES[first[0].number].claim_drops
+        chunk = []
+        for f in self.items[at : at + (LOOK_EVERY if sifted else CHUNK)]:
+            if CLASSES[f.number].claim_drops != sifted or (sifted and f.queue != first[0].queue):
+                break
+            chunk.append(f)
+        return chunk
+
     def _look_again(self) -> set[tuple[Any, ...]]:
         """What of the plan is still so; trips the breaker where there is far more of it than was planned."""
-        at = self.entry.cursor.int if self.entry.cursor is not None else 0
-        rest = self.items[at:]
+        rest = self.items[self._at :]
         queues = sorted({f.queue for f in rest if f.queue} & set(self.entry.record.options["queues"]))
         numbers = {f.number for f in rest}
         whole = any(not f.queue for f in rest)
         if not rest:
             return set()
+        for queue in {f.queue for f in rest if CLASSES[f.number].claim_drops}:
+            with suppress(InvalidValue):  # where it is not parked any more there is one list
+                Sieve(self.store.redis, queue).join()
         report = detect.compare(
             self.store, None if whole else queues, deep=self.entry.record.options["deep"], wait_seconds=0.0
         )
@@ -117,9 +144,8 @@ class _Repair:
     def _chunk(self, at: int, chunk: Sequence[Finding], still: set[tuple[Any, ...]]) -> None:
         done = _Done()
         repairs = [f for f in chunk if f.number == 8 or planning.known_by(f) in still]
-        for f in chunk:
-            if f.number != 8 and planning.known_by(f) not in still:
-                self._left(done, f, RIGHT_ALREADY)
+        gone = [f for f in chunk if f.number != 8 and planning.known_by(f) not in still]
+        self._gone(done, gone)
         # What only Redis does, or what commits for itself, comes before the chunk's own transaction: a crash in
         # between repeats it, which finds it done.
         self._outside(repairs, done)
@@ -138,6 +164,8 @@ class _Repair:
             self.entry = self.journal.advance(
                 connection, held_, cursor=cursor, done=len(done.repaired), skipped=done.skipped
             )
+        for queue, taken in done.taken.items():
+            sifting.put_away(self.store, queue, taken)
         self._publish(done.publications)
 
     def _id(self, f: Finding) -> UUID:
@@ -219,15 +247,13 @@ class _Repair:
     # --------------------------------------------------------------------------------------- each a commit of its own
 
     def _outside(self, repairs: Sequence[Finding], done: _Done) -> None:
-        elements = [f for f in repairs if f.number in {2, 13}]
+        elements = [f for f in repairs if f.number in sifting.SIFTED]
         for queue in sorted({f.queue for f in elements}):
             mine = [f for f in elements if f.queue == queue]
-            moved = aside.set_aside(self.store, self.meter, queue, mine)
-            for f in mine:
-                if f in moved:
-                    self._did(done, f, {"list": queue}, {"quarantine": queue})
-                else:
-                    self._left(done, f, CHANGED)
+            if self._parked(queue):
+                self._sift(queue, mine, done)
+            else:
+                self._set_aside(queue, mine, done)
         for f in repairs:
             match f.number:
                 case 7:
@@ -242,6 +268,71 @@ class _Repair:
                     self._empty_hand(f, done)
                 case 16 if f.job_id is None:
                     self._recount(f, done)
+
+    def _set_aside(self, queue: str, some: Sequence[Finding], done: _Done) -> None:
+        """Classes 2 and 13, out of a list that workers take from."""
+        mine = [f for f in some if not CLASSES[f.number].claim_drops]
+        moved = aside.set_aside(self.store, self.meter, queue, mine) if mine else []
+        for f in some:
+            if f in moved:
+                self._did(done, f, {"list": queue}, {"quarantine": queue})
+            else:
+                self._left(done, f, UNPARKED if CLASSES[f.number].claim_drops else CHANGED)
+
+    def _parked(self, queue: str) -> bool:
+        """Whether a hard pause holds a queue; then its list is parked now, with what others pushed to it meanwhile."""
+        with self.store.postgres.statement() as connection:
+            flags = [f for f in pauses.pause_flags(connection, self.store.tables) if f.queue == queue and f.hard]
+        parking.tell(self.store.redis, flags)
+        return bool(flags)
+
+    def _sift(self, queue: str, some: Sequence[Finding], done: _Done) -> None:
+        """Classes 2, 3, 4, 5 and 13, out of a parked list."""
+        try:
+            found = sifting.take_out(self.store, queue, some, trips=self._too_many)
+        except InvalidValue:  # it was given back meanwhile; what was taken out before lies in quarantine
+            found = sifting.Sifted(missing=[*some])
+            unseen = UNPARKED
+        else:
+            unseen = RIGHT_ALREADY
+        self._took(queue, found.taken, done)
+        for f in found.changed:
+            self._left(done, f, CHANGED)
+        for f in found.left:
+            self._left(done, f, LEFT)
+        self.tripped = self.tripped or bool(found.left)
+        self._gone(done, found.missing, unseen)
+
+    def _took(self, queue: str, taken: Sequence[Taken], done: _Done) -> None:
+        for t in taken:
+            f = t.finding
+            before = {"list": "parked", "gen": f.gen, "row": t.row, "element": aside.shown(t.raw)}
+            self._did(done, f, before, "taken out" if t.explained else {"quarantine": queue})
+        done.taken.setdefault(queue, []).extend(taken)
+
+    def _gone(self, done: _Done, some: Sequence[Finding], why: str = RIGHT_ALREADY) -> None:
+        """Items that are not there: a run that was killed may have taken their elements out, which it had no time to
+        say."""
+        found: set[int] = set()
+        for queue in sorted({f.queue for f in some if CLASSES[f.number].claim_drops}):
+            mine = [f for f in some if f.queue == queue and CLASSES[f.number].claim_drops]
+            taken = sifting.in_quarantine(self.store, self.meter, queue, mine)
+            self._took(queue, taken, done)
+            found.update(id(t.finding) for t in taken)
+        for f in some:
+            if id(f) not in found:
+                self._left(done, f, why)
+
+    def _put_away_again(self) -> None:
+        """What a run recorded and had no time to take out of the quarantine before it was killed."""
+        mine = [f for f in self.items[: self._at] if CLASSES[f.number].claim_drops]
+        if not mine:
+            return
+        with self.store.postgres.begin(read_only=True) as connection:
+            noted = drift_repairs.noted(connection, self.store.tables, self.entry.record.id)
+        for queue in sorted({f.queue for f in mine}):
+            some = [f for f in mine if f.queue == queue and f.job_id in noted]
+            sifting.put_away(self.store, queue, sifting.in_quarantine(self.store, self.meter, queue, some))
 
     def _expire(self, f: Finding, done: _Done) -> None:
         with self.store.postgres.statement() as connection:
@@ -282,7 +373,7 @@ class _Repair:
         store, meter = self.store, self.meter
         parked = parking.parked_keys(store.redis.keys, queue)
         for ids, gens in waiting.pages(store.postgres, queue):
-            here = held.read(store, meter, queue, prints)
+            here = held.read(store, meter, queue, prints, keys=[store.redis.keys.queue_key(queue)])
             with store.postgres.statement() as connection:
                 known = workers.known(connection, store.tables)
             place = held.elsewhere(store, meter, queue, prints, here.newest, workers=known, aside=parked)
@@ -340,11 +431,15 @@ class _Repair:
 
     def _judge(self) -> None:
         """The circuit breaker: too much stands differently than it was seen."""
-        changed = self.entry.skipped.get(CHANGED, 0)
-        tried = self.entry.record.done + changed
-        share = self.store.settings.drift_breaker_share
-        if tried >= BREAKER_FROM and changed > share * tried:
-            self.why = f"{changed:,} of {tried:,} stood differently than they were seen"
+        changed, done = self.entry.skipped.get(CHANGED, 0), self.entry.record.done
+        if self.tripped or self._too_many():
+            self.why = f"{changed:,} of {changed + done:,} stood differently than they were seen"
+
+    def _too_many(self, more_done: int = 0, more_changed: int = 0) -> bool:
+        """Whether too much stood differently, with what this chunk has met so far."""
+        changed = self.entry.skipped.get(CHANGED, 0) + more_changed
+        tried = self.entry.record.done + more_done + changed
+        return tried >= BREAKER_FROM and changed > self.store.settings.drift_breaker_share * tried
 
     def _told(self) -> ActionProgress:
         record = self.entry.record

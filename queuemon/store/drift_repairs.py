@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import Any, Final
 from uuid import UUID
@@ -32,11 +32,40 @@ from sqlalchemy.dialects.postgresql import insert as upsert
 from queuemon.contract import EXPIRY, JobStatus
 from queuemon.schema.tables import Tables
 from queuemon.store import drift_reads
+from queuemon.store.chunks import among
+from queuemon.store.drift_reads import Row
 from queuemon.store.fence import fenced
 from queuemon.store.waiting import due
 
 #: One corrector of counters at a time.
 _COUNT_LOCK: Final = 0x6472696674
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Standing:
+    """How the rows of some ids stand, held so until the transaction ends."""
+
+    rows: Mapping[UUID, Row]
+    #: Rows that another session holds: how they will stand nobody knows.
+    held: Set[UUID]
+    #: Ids without a row that an action deleted.
+    deleted: Set[UUID]
+
+
+def standing(connection: Connection, t: Tables, ids: Sequence[UUID]) -> Standing:
+    """Share the locks of these rows, without waiting, and say how they stand: until the transaction ends nobody
+    changes them."""
+    j = t.jobs
+    found = connection.execute(
+        select(j.c.id, j.c.status, j.c.gen, j.c.queue).where(among(t, ids)).with_for_update(read=True, skip_locked=True)
+    )
+    rows = {row[0]: Row(status=t.status_of(row[1]), gen=row[2], queue=row[3]) for row in found}
+    rest = [i for i in ids if i not in rows]
+    held = drift_reads.rows_of(connection, t, rest).keys() if rest else set()
+    missing = [i for i in rest if i not in held]
+    return Standing(
+        rows=rows, held=held, deleted=drift_reads.deleted(connection, t, missing) if missing else set()
+    )  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -158,3 +187,9 @@ def note_repairs(
     connection.execute(
         insert(t.action_events).values(action_id=action_id, event="repaired", actor=actor, detail={"repairs": detail})
     )
+
+
+def noted(connection: Connection, t: Tables, action_id: UUID) -> set[UUID]:
+    """The ids of everything that an action's chunks say is done."""
+    c = t.action_chunks.c
+    return set(connection.execute(select(func.unnest(c.done_ids)).where(c.action_id == action_id)).scalars())

@@ -1,30 +1,25 @@
-"""Hard pauses: lists parked and given back as PostgreSQL's pause flags say, and parked lists filtered.
+"""Hard pauses: lists parked and given back as PostgreSQL's pause flags say.
 
 Actions and the relay call `tell`; the relay also looks for flags that differ and for what others pushed to a list that
-is parked; repairs of drift filter a parked list with `sift`.
+is parked. What filters a parked list is `sieve`.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Sequence
-from typing import Any, Final
+from collections.abc import Iterable, Sequence
+from typing import Final
 
-from queuemon.contract import SCRIPT_BATCH, WAKE_TOKENS, Keys
-from queuemon.errors import InvalidValue, StoreError
+from queuemon.contract import WAKE_TOKENS, Keys
+from queuemon.errors import StoreError
 from queuemon.store.pauses import PauseFlag
 from queuemon.store.redis import Argument, Redis
 
 #: Elements that one call moves at most (0.3 ms in the server); a large one counts for more.
 MOVES: Final = 1_000
 
-#: What `set_pause` and `sift` answer.
+#: What `set_pause` answers.
 _MORE: Final = 2
-_CHANGED, _NOT_PARKED = -1, -2
-
-#: Elements of the first window of `sift`, whose size nobody knows yet, and bytes of the others to aim at.
-_FIRST_WINDOW: Final = 16
-_WINDOW_BYTES: Final = 500_000
 
 
 def parked_keys(keys: Keys, queue: str) -> tuple[str, str]:
@@ -108,53 +103,3 @@ def pushed_meanwhile(redis: Redis, flags: Sequence[PauseFlag]) -> list[PauseFlag
         for flag in flags:
             pipe.exists(redis.keys.queue_key(flag.queue))
         return [flag for flag, there in zip(flags, pipe.execute(), strict=True) if there]
-
-
-#: Chooses of a window's elements (raw, the next to be served first) those to drop, by their index.
-Choose = Callable[[Sequence[bytes]], Sequence[int]]
-
-
-def sift(redis: Redis, queue: str, choose: Choose) -> int:
-    """Take elements out of a parked queue, window by window; returns how many. The order of the others stays.
-
-    `choose` sees every element at least once, in order, at most 250 at a time; a window that changed before it was
-    written is shown again. Each call costs the server well under a millisecond, and a crash between two loses nothing
-    (see the script). Raises InvalidValue where the queue is not parked (any more).
-    """
-    sifted, _ = parked_keys(redis.keys, queue)
-    with redis.call() as client:
-        cut_short = client.exists(sifted)
-    if cut_short:
-        # Join its two parts, dropping nothing, so that the whole list is looked at.
-        _sift(redis, queue, lambda window: ())
-    return _sift(redis, queue, choose)
-
-
-def _sift(redis: Redis, queue: str, choose: Choose) -> int:
-    sifted, parked = parked_keys(redis.keys, queue)
-    names = [redis.keys.paused_key(queue), parked, sifted]
-    dropped, size = 0, _FIRST_WINDOW
-    while True:
-        with redis.call() as client:
-            window: Any = client.lrange(parked, 0, size - 1)
-        chosen = sorted(set(choose(window))) if window else []
-        arguments: list[Argument] = [len(window)]
-        for at in chosen:
-            arguments += [at, window[at]]
-        left = redis.run("sift", names, arguments)
-        if left == _NOT_PARKED:
-            raise _not_parked(redis.keys, queue)
-        if left != _CHANGED:
-            dropped += len(chosen)
-            if left == 0:
-                return dropped
-        taken = sum(map(len, window))
-        size = max(1, min(SCRIPT_BATCH, 2 * size, size * _WINDOW_BYTES // max(1, taken)))
-
-
-def _not_parked(keys: Keys, queue: str) -> InvalidValue:
-    return InvalidValue(
-        f"the list of {keys.display(queue)} is not parked",
-        expected="a hard pause that has reached Redis",
-        next_step=f"pause it first: queuemon pause {queue} --hard",
-    )

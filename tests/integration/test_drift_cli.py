@@ -64,6 +64,22 @@ def test_drift_says_what_it_found_and_repairs_with_yes(plant: Planter, capsys: p
     assert "nothing was changed" in said(capsys, "drift", "--repair", "--yes", code=4)
 
 
+def test_where_workers_do_not_claim_a_repair_asks_for_a_hard_pause_and_filters_then(
+    plant: Planter, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    (tmp_path / "queuemon.toml").write_text('[profiles.default]\nworker_level = "L0"\n')
+    plant.healthy(20)
+    for number in (3, 4, 5):
+        plant.plant(number, 2)
+    asked = " ".join(said(capsys, "drift", "--repair", code=4).split())
+    assert "needs a hard pause: workers here do not claim" in asked
+    assert "run `queuemon pause mail --hard`, then repair, then `queuemon resume mail`" in asked
+    said(capsys, "pause", "mail", "--hard", "--yes", "--reason", "drift", code=0)
+    assert "Repaired 6 of 6" in said(capsys, "drift", "--repair", "--yes", code=0)
+    said(capsys, "resume", "mail", "--yes", code=0)
+    assert document(capsys, "drift", code=0)["count"] == 0
+
+
 def test_quarantine_is_listed_adopted_and_discarded(plant: Planter, capsys: pytest.CaptureFixture[str]) -> None:
     assert "Nothing is in quarantine" in said(capsys, "quarantine", "list", "mail", code=4)
     plant.plant(2, 1)

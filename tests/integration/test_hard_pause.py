@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -25,10 +25,12 @@ from queuemon.engine.worker import Worker
 from queuemon.errors import InvalidValue
 from queuemon.store import Store, parking
 from queuemon.store.pauses import PauseFlag
+from queuemon.store.sieve import Sieve
 from tests.support.actions import Desk
 from tests.support.wait import wait_until
 
 LIST, PARKED, SIFTED = "queue:mail", "queuemon:parked:mail", "queuemon:sifted:mail"
+QUARANTINE = "queuemon:quarantine:mail"
 
 
 def client(desk: Desk) -> Any:
@@ -418,7 +420,20 @@ def test_the_command_line_parks_a_list_and_shows_what_is_parked(
 # ---------------------------------------------------------------------------------------------------------- filter
 
 
-def dropping(names: set[str]) -> parking.Choose:
+#: Chooses of a window's elements those to take out, by their places.
+Choose = Callable[[Sequence[bytes]], Sequence[int]]
+
+
+def sift(desk: Desk, choose: Choose) -> int:
+    """Filter the queue `mail`; returns how many were taken out."""
+    sieve, n = Sieve(desk.store.redis, "mail"), 0
+    for window in sieve.windows():
+        chosen = choose(window.raws)
+        n += len(chosen) if sieve.cut(chosen) else 0
+    return n
+
+
+def dropping(names: set[str]) -> Choose:
     def choose(window: Sequence[bytes]) -> list[int]:
         return [n for n, raw in enumerate(window) if json.loads(raw)["id"] in names]
 
@@ -429,7 +444,7 @@ def test_a_parked_list_is_filtered_in_order(desk: Desk) -> None:
     push(desk, [f"n{i}" for i in range(1_000)])
     desk.act("pause", "mail", hard=True)
     gone = {f"n{i}" for i in range(0, 1_000, 3)}
-    assert parking.sift(desk.store.redis, "mail", dropping(gone)) == len(gone)
+    assert sift(desk, dropping(gone)) == len(gone)
     left = [f"n{i}" for i in range(1_000) if f"n{i}" not in gone]
     assert (ids(desk, PARKED), client(desk).exists(SIFTED)) == (left, 0)
     desk.act("resume", "mail")
@@ -439,9 +454,9 @@ def test_a_parked_list_is_filtered_in_order(desk: Desk) -> None:
 def test_a_filter_that_drops_everything_leaves_no_list(desk: Desk) -> None:
     push(desk, ["a", "b"])
     desk.act("pause", "mail", hard=True)
-    assert parking.sift(desk.store.redis, "mail", lambda window: range(len(window))) == 2
+    assert sift(desk, lambda window: range(len(window))) == 2
     assert client(desk).exists(PARKED, SIFTED, LIST) == 0
-    assert parking.sift(desk.store.redis, "mail", lambda window: range(len(window))) == 0
+    assert sift(desk, lambda window: range(len(window))) == 0
     desk.act("resume", "mail")
     assert client(desk).exists(LIST) == 0
 
@@ -460,12 +475,13 @@ def test_a_filter_killed_between_any_two_windows_loses_nothing(desk: Desk, then:
         done = _killed_after(desk, windows, dropping(gone))
         # The two together, the sifted part first, hold all that was not dropped.
         there = ids(desk, SIFTED, PARKED)
+        assert sorted([*there, *ids(desk, QUARANTINE)]) == sorted(names)
         assert [name for name in there if name not in gone] == left
         late: list[str] = []
         if then == "publish":
             late = enqueue(desk, 1)
         elif then == "filter again":
-            parking.sift(desk.store.redis, "mail", dropping(gone))
+            sift(desk, dropping(gone))
             there = left
         desk.act("resume", "mail")
         assert ids(desk, LIST) == there + late
@@ -475,7 +491,7 @@ def test_a_filter_killed_between_any_two_windows_loses_nothing(desk: Desk, then:
     assert windows > 4
 
 
-def _killed_after(desk: Desk, windows: int, choose: parking.Choose) -> bool:
+def _killed_after(desk: Desk, windows: int, choose: Choose) -> bool:
     """Filter, and die when the next window is looked at; whether it came to its end before that."""
     seen = 0
 
@@ -490,7 +506,7 @@ def _killed_after(desk: Desk, windows: int, choose: parking.Choose) -> bool:
         return choose(window)
 
     try:
-        parking.sift(desk.store.redis, "mail", look)
+        sift(desk, look)
     except Killed:
         return False
     return True
@@ -507,7 +523,7 @@ def test_a_window_that_changed_before_it_was_written_is_looked_at_again(desk: De
         looks.append(len(window))
         return dropping({"b"})(window)
 
-    assert parking.sift(desk.store.redis, "mail", choose) == 1
+    assert sift(desk, choose) == 1
     assert looks == [3, 4]
     assert ids(desk, PARKED) == ["back", "a", "c"]
 
@@ -522,14 +538,14 @@ def test_what_is_published_while_a_filter_runs_is_looked_at_and_stays_last(desk:
             late.extend(enqueue(desk, 1))
         return []
 
-    assert parking.sift(desk.store.redis, "mail", choose) == 0
+    assert sift(desk, choose) == 0
     assert ids(desk, PARKED) == [*(f"n{i}" for i in range(300)), *late]
 
 
 def test_only_a_parked_list_is_filtered(desk: Desk) -> None:
     push(desk, ["a"])
     with pytest.raises(InvalidValue, match="is not parked"):
-        parking.sift(desk.store.redis, "mail", lambda window: range(len(window)))
+        sift(desk, lambda window: range(len(window)))
     desk.act("pause", "mail", hard=True)
 
     def choose(window: Sequence[bytes]) -> range:
@@ -537,7 +553,7 @@ def test_only_a_parked_list_is_filtered(desk: Desk) -> None:
         return range(len(window))
 
     with pytest.raises(InvalidValue, match="is not parked"):
-        parking.sift(desk.store.redis, "mail", choose)
+        sift(desk, choose)
     assert ids(desk, LIST) == ["a"]
 
 
@@ -556,7 +572,7 @@ def test_no_call_grows_with_the_list(desk: Desk) -> None:
     try:
         for step, act in {
             "park": lambda: desk.act("pause", "mail", hard=True),
-            "filter": lambda: parking.sift(desk.store.redis, "mail", lambda window: range(0, len(window), 10)),
+            "filter": lambda: sift(desk, lambda window: range(0, len(window), 10)),
             "push": lambda: push(desk, [f"late{i}" for i in range(5_000)]),
             "give back": lambda: desk.act("resume", "mail"),
         }.items():

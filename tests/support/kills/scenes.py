@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 from queuemon.contract import encode_element
 from queuemon.engine.ids import uuid7
 from queuemon.model import ActionKind
 from tests.support.kills.scene import MODES, Deed, Scene, applied
-from tests.support.kills.site import Site
+from tests.support.kills.site import GEN, Site
 
 
 def _retry(site: Site, variant: str) -> Deed:
@@ -178,7 +180,10 @@ def _erase(site: Site, _variant: str) -> Deed:
 
 
 def _repair(site: Site, variant: str) -> Deed:
-    """Drift of most kinds that an action, and not the relay, puts right; or a list that has vanished."""
+    """Drift of most kinds that an action, and not the relay, puts right; or a list that has vanished; or what workers
+    without a claim would run, in a parked list."""
+    if variant == "parked list":
+        return _sift(site)
     site.plant("waiting", 9)
     site.plant("waiting", 3, queue="reports")
     site.plant("scheduled", 2)
@@ -195,6 +200,34 @@ def _repair(site: Site, variant: str) -> Deed:
         site.redis.persist("queue:mail")
         site.redis.expire("queue:mail", 3600)
     return applied(site, ActionKind.REPAIR, None, wait_seconds=0.0)
+
+
+def _sift(site: Site) -> Deed:
+    site.plant("waiting", 9)
+    ended, again, twice = site.plant("completed", 3), site.plant("waiting", 2), site.plant("waiting", 2)
+    site.plant("waiting", 3, queue="reports")
+    for job_id, gen in [*((i, GEN) for i in ended + twice), *((i, GEN - 1) for i in again)]:
+        site.redis.rpush("queue:mail", encode_element({"id": str(job_id), "gen": gen, "queue": "mail", "payload": {}}))
+    site.plant("waiting", 20)
+    site.workbench.pause("mail", reason="before the case", hard=True)
+    deed = applied(site, ActionKind.REPAIR, site.workbench.drift(level="L0", wait_seconds=0.0))
+    assert deed.plan is not None
+    assert deed.plan.count == 7
+    action = deed.plan.id
+
+    def holds(site: Site) -> list[str]:
+        listed = Counter(site.elements())
+        wrong = [f"{job_id} in generation {gen} is listed {n} times" for (job_id, gen), n in listed.items() if n > 1]
+        wrong += [f"{job_id} in generation {gen} was not taken out" for job_id, gen in listed if job_id in ended]
+        noted = (
+            "SELECT jsonb_array_length(detail -> 'repairs') AS n FROM queuemon.action_events WHERE event = 'repaired'"
+        )
+        repairs = sum(row["n"] for row in site.sql(noted + " AND action_id = %s", action))
+        left = site.redis.llen("queuemon:quarantine:mail")
+        return wrong + ([] if (repairs, left) == (7, 0) else [f"{repairs} of 7 are recorded, {left} lie in quarantine"])
+
+    deed.holds, deed.release = holds, _let_go
+    return deed
 
 
 def _adopt(site: Site, _variant: str) -> Deed:
@@ -251,7 +284,7 @@ ACTIONS = {
         (ActionKind.SCALE, _scale, ("plain", "with a command"), MODES),
         (ActionKind.CANARY, _canary, ("selection",), ("live",)),  # it waits for the results of its jobs
         (ActionKind.EDIT, _edit, ("one job",), MODES),
-        (ActionKind.REPAIR, _repair, ("mixed", "list gone"), MODES),
+        (ActionKind.REPAIR, _repair, ("mixed", "list gone", "parked list"), MODES),
         (ActionKind.ADOPT, _adopt, ("plain",), MODES),
         (ActionKind.ERASE, _erase, _BY_FILTER, MODES),
         (ActionKind.UNDO, _undo, tuple(kind.value for kind in ActionKind if kind.undoable), MODES),

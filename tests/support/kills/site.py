@@ -144,8 +144,11 @@ class Site:
         return {row["id"]: row for row in self.sql("SELECT * FROM jobs")}
 
     def elements(self) -> list[tuple[UUID, int]]:
-        """(id, generation) of everything in lists and hands, as often as it is there."""
-        keys = [f"queue:{name}" for name in QUEUES] + list(self.redis.scan_iter(match="queuemon:proc:*", count=1000))
+        """(id, generation) of everything in lists, parked or not, and in hands, as often as it is there."""
+        lists = ("queue", "queuemon:sifted", "queuemon:parked")
+        keys = [f"{key}:{name}" for name in QUEUES for key in lists] + list(
+            self.redis.scan_iter(match="queuemon:proc:*", count=1000)
+        )
         raws = [raw for key in keys for raw in self.redis.lrange(key, 0, -1)]
         found = (decode_element(raw) for raw in raws)
         return [(UUID(e.id), e.gen) for e in found if e is not None and e.gen is not None]
