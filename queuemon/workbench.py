@@ -43,6 +43,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from queuemon.actions.applying import Carrier
+    from queuemon.analysis.timeline import Timeline
+    from queuemon.analysis.window import When
     from queuemon.drift.aside import Quarantined
     from queuemon.drift.model import DriftProgress, DriftReport
     from queuemon.drift.watch import Watch
@@ -224,6 +226,35 @@ class Workbench:
         name = self.settings.keys.queue_name(queue) if queue else None
         with self.store.postgres.begin(read_only=True) as connection:
             return trends.trend(connection, self.store.tables, queue=name, hours=hours, bucket_seconds=bucket)
+
+    def timeline(
+        self,
+        queue: str | None = None,
+        since: When = "6h",
+        until: When | None = None,
+        *,
+        bucket: int | None = None,
+    ) -> Timeline:
+        """Depth, arrivals, starts, completions, failures and waits of the past, of one queue or all, reconstructed from
+        the jobs' clocks; with the deploys and operator actions beside them.
+
+        `since` and `until` are times, ages ("2h") or text ("14:03", UTC), at most 31 days back; `bucket` is in whole
+        minutes, given in seconds. Exact at the ends of buckets. Raises InvalidValue, UnknownQueue, StoreTimeout.
+        """
+        from queuemon.analysis import timeline as curves
+        from queuemon.analysis.window import window
+        from queuemon.store import timeline as counting
+
+        name, t = self.queue_name(queue) if queue else None, self.store.tables
+        with self.store.postgres.begin(seconds=counting.SECONDS) as connection:
+            now = counting.clock(connection)
+            wanted = window(since, until, now=now, longest=counting.LONGEST, queue=name)
+            cells = curves.grid(wanted, bucket)
+            reading = counting.read(
+                connection, t, now=now, since=cells.first, step=cells.step, buckets=cells.buckets, queue=name
+            )
+            happened = counting.happened(connection, t, since=wanted.since, until=wanted.until)
+        return curves.reconstruct(reading, wanted, cells, happened)
 
     def drift(
         self,

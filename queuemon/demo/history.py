@@ -85,6 +85,7 @@ LOG_COLUMNS: Final = (
     "error_type",
     "error_message",
     "stack_trace",
+    "due_at",
 )
 
 
@@ -198,6 +199,7 @@ class History:
                 gen=gen,
                 attempt=attempt,
                 worker=worker,
+                due=due,
                 start=start,
                 finish=finish,
                 milliseconds=milliseconds,
@@ -351,6 +353,7 @@ def _log_line(
     gen: int,
     attempt: int,
     worker: str,
+    due: float,
     start: float,
     finish: float,
     milliseconds: float,
@@ -360,7 +363,7 @@ def _log_line(
     return (
         f"{job_id}\t{queue.name}\tattempt\t{gen}\t{attempt}\t{'failed' if failure else 'completed'}\t{worker}\t"
         f"{_iso(start)}\t{_iso(finish)}\t{milliseconds:.3f}\t{_error(failure)}\t"
-        f"{_escape(failure.trace) if failure else _NULL}\n"
+        f"{_escape(failure.trace) if failure else _NULL}\t{_iso(due)}\n"
     )
 
 

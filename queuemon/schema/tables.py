@@ -175,6 +175,7 @@ def build(mapped: Mapped | None = None) -> Tables:
             ("signature", Text),
             ("signature_version", SmallInteger),
             ("detail", JSONB),
+            ("due_at", TIMESTAMPTZ),  # the job waited from then until started_at, or until it expired
             ("txid", Xid8, required),  # default: the inserting transaction, for the roll-up behind the xmin horizon
         ),
         actions=table(
@@ -219,6 +220,7 @@ def build(mapped: Mapped | None = None) -> Tables:
             ("last_id", Uuid, required),
             ("done_ids", ARRAY(Uuid), required),
             ("skipped", JSONB, required),  # id → reason
+            ("depths", JSONB),  # what it did to the depths, where no row tells: store/depths.py
             ("at", TIMESTAMPTZ, required),
             own=True,
         ),

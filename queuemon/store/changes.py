@@ -35,7 +35,7 @@ from sqlalchemy.sql.selectable import CTE
 from queuemon.contract import EXPIRY, JobStatus, Priority
 from queuemon.model import ActionKind
 from queuemon.schema.tables import Tables
-from queuemon.store import leases
+from queuemon.store import depths, leases
 from queuemon.store.chunks import LEGAL, Chunk, Order, array_of, sorted_ids, untouched
 from queuemon.store.fence import fenced
 from queuemon.store.pauses import PauseFlag
@@ -100,12 +100,18 @@ def change_chunk(
         .values(values)
         .returning(
             *(leases.taken_columns(t, locked) if kind is ActionKind.RESCUE else (j.c.id, j.c.queue, j.c.status)),
+            *((locked.c.queue.label("origin"), j.c.run_at) if kind is ActionKind.MOVE else ()),
             j.c.gen,
         )
         .cte("changed")
     )
     publication: Any = null()
-    written: list[CTE] = [chunk_row(t, chunk, changed, action_id)]
+    effect = None
+    if kind.removes:
+        effect = depths.removed(t, locked, changed)
+    elif kind is ActionKind.MOVE:
+        effect = depths.moved(t, changed, origin=changed.c.origin)
+    written: list[CTE] = [chunk_row(t, chunk, changed, action_id, effect)]
     if not kind.removes:
         waits = changed.c.status == t.status_word(JobStatus.WAITING)
         sent = (
@@ -172,7 +178,8 @@ def stood(t: Tables) -> ColumnElement[Any]:
     return func.coalesce(stood, literal(timedelta()))
 
 
-def chunk_row(t: Tables, chunk: Chunk, changed: CTE, action_id: UUID) -> CTE:
+def chunk_row(t: Tables, chunk: Chunk, changed: CTE, action_id: UUID, effect: ColumnElement[Any] | None) -> CTE:
+    """The chunk's row in the audit trail; `effect` is what it did to the depths, where no other row tells it."""
     c = t.action_chunks.c
     # The action's row is locked, so nobody else takes this number.
     number = select(func.coalesce(func.max(c.n) + 1, 0)).where(c.action_id == action_id).scalar_subquery()
@@ -182,8 +189,10 @@ def chunk_row(t: Tables, chunk: Chunk, changed: CTE, action_id: UUID) -> CTE:
         literal(chunk.first, Uuid),
         literal(chunk.last, Uuid),
         func.coalesce(sorted_ids(changed), array_of("{}")),
+        null() if effect is None else effect,
+        func.now(),
     )
-    columns = ["action_id", "n", "first_id", "last_id", "done_ids"]
+    columns = ["action_id", "n", "first_id", "last_id", "done_ids", "depths", "at"]
     return insert(t.action_chunks).from_select(columns, row).cte("noted")
 
 

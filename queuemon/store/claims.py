@@ -211,13 +211,13 @@ def mine(t: Tables) -> ColumnElement[bool]:
 
 _LOGGED = (
     "job_id", "queue", "kind", "gen", "attempt", "status", "worker_id", "started_at", "finished_at", "duration_ms",
-    "error_type", "error_message", "stack_trace",
+    "error_type", "error_message", "stack_trace", "due_at",
 )  # fmt: skip
 
 
 def _log(t: Tables, ended: CTE, *, kind: str, status: ColumnElement[Any], failure: bool = False) -> CTE:
     """A job_logs row for the row that `ended` changed."""
-    logs = t.job_logs
+    logs, was = t.job_logs, t.jobs.alias("was")
     duration = func.extract("epoch", func.clock_timestamp() - ended.c.started_at) * 1000
     errors: list[ColumnElement[Any]] = (
         [cast(bindparam(name), Text) for name in ("failure_type", "failure_message", "failure_trace")]
@@ -236,6 +236,8 @@ def _log(t: Tables, ended: CTE, *, kind: str, status: ColumnElement[Any], failur
         func.now(),
         cast(duration, Double),
         *errors,
+        # As the statement found the row: the change itself gives it a new one where it waits again.
+        select(was.c.run_at).where(was.c.id == bindparam("job", type_=Uuid)).scalar_subquery(),
     )
     return insert(logs).from_select([logs.c[name] for name in _LOGGED], values).returning(logs.c.id).cte("logged")
 

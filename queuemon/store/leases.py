@@ -50,9 +50,12 @@ def taken_values(t: Tables) -> dict[str, Any]:
 
 
 def taken_columns(t: Tables, was: CTE) -> Sequence[ColumnElement[Any]]:
-    """What the change returns for `taken_log`; `was` holds generation and worker as they were."""
+    """What the change returns for `taken_log`; `was` holds generation, worker and due time as they were."""
     j = t.jobs
-    return (j.c.id, j.c.queue, j.c.status, was.c.gen.label("lost_gen"), j.c.attempts, j.c.started_at, was.c.worker_id)
+    return (
+        j.c.id, j.c.queue, j.c.status, was.c.gen.label("lost_gen"), j.c.attempts, j.c.started_at, was.c.worker_id,
+        was.c.run_at.label("due_at"),
+    )  # fmt: skip
 
 
 def taken_log(t: Tables, taken: CTE, *, action_id: UUID | None = None) -> CTE:
@@ -60,7 +63,7 @@ def taken_log(t: Tables, taken: CTE, *, action_id: UUID | None = None) -> CTE:
     logs = t.job_logs
     names = (
         "job_id", "queue", "kind", "gen", "attempt", "status", "worker_id", "started_at", "finished_at", "error_type",
-        "error_message", "action_id",
+        "error_message", "action_id", "due_at",
     )  # fmt: skip
     waits = taken.c.status == t.status_word(JobStatus.WAITING)
     # The contract's words: logs never hold the application's own.
@@ -68,5 +71,6 @@ def taken_log(t: Tables, taken: CTE, *, action_id: UUID | None = None) -> CTE:
     rows = select(
         taken.c.id, taken.c.queue, literal("lease-lost"), taken.c.lost_gen, taken.c.attempts, word, taken.c.worker_id,
         taken.c.started_at, func.now(), literal(LEASE_LOST), literal(_MESSAGE), literal(action_id, Uuid),
+        taken.c.due_at,
     )  # fmt: skip
     return insert(logs).from_select([logs.c[n] for n in names], rows).returning(logs.c.id).cte("logged")

@@ -52,9 +52,8 @@ class Postgres:
             if read_only:
                 connection.execute(text("SET TRANSACTION READ ONLY"))
             if seconds is not None:
-                connection.execute(
-                    text("SELECT set_config('statement_timeout', :ms, true)"), {"ms": str(int(seconds * 1000))}
-                )
+                # No query: the caller may still choose the isolation level.
+                connection.execute(text(f"SET LOCAL statement_timeout = {int(seconds * 1000)}"))
             yield connection
 
     @contextmanager

@@ -31,7 +31,7 @@ from sqlalchemy.sql.selectable import CTE, FromClause
 from queuemon.contract import JobStatus
 from queuemon.model import ActionKind
 from queuemon.schema.tables import TIMESTAMPTZ, Tables
-from queuemon.store import changes
+from queuemon.store import changes, depths
 from queuemon.store.chunks import LEGAL, PAGE_CHUNKS, Chunk, array_of, array_text, sorted_ids
 from queuemon.store.fence import fenced
 
@@ -157,7 +157,7 @@ def take_back(
         .returning(t.publications.c.id)
         .cte("sent")
     )
-    written = [changes.chunk_row(t, chunk, changed, action_id)]
+    written = [changes.chunk_row(t, chunk, changed, action_id, _depths(t, undone, changed))]
     if undone.kind.removes:
         written.append(_not_arrived(t, changed))
     if logged:
@@ -172,6 +172,14 @@ def take_back(
     publication = select(sent.c.id).scalar_subquery()
     row = connection.execute(select(done, missed, publication).add_cte(*written)).one()
     return changes.Outcome(done=row[0], missed=tuple(row[1] or ()), publication=row[2])
+
+
+def _depths(t: Tables, undone: Undone, changed: CTE) -> ColumnElement[Any]:
+    if undone.kind.removes:
+        return depths.put_back(t, changed)
+    if undone.kind is ActionKind.MOVE:
+        return depths.moved(t, changed, origin=changed.c.origin)
+    return depths.unretried(t, changed, waited_since=changed.c.waited_since)
 
 
 def _inserted(t: Tables, undone: Undone, copy: FromClause) -> CTE:
@@ -195,7 +203,7 @@ def _inserted(t: Tables, undone: Undone, copy: FromClause) -> CTE:
         upsert(j)
         .from_select([j.c[name] for name in names], rows)
         .on_conflict_do_nothing(index_elements=[j.c.id])
-        .returning(j.c.id, j.c.queue, j.c.status, j.c.gen, j.c.created_at)
+        .returning(j.c.id, j.c.queue, j.c.status, j.c.gen, j.c.created_at, j.c.run_at, j.c.started_at)
         .cte("changed")
     )
 
@@ -204,7 +212,7 @@ def _updated(t: Tables, undone: Undone, copy: FromClause) -> CTE:
     """Retried, edited or moved rows as they were."""
     j = t.jobs
     locked = (
-        select(*copy.c)
+        select(*copy.c, j.c.queue.label("origin"), j.c.run_at.label("waited_since"))
         .join_from(j, copy, j.c.id == copy.c.id)
         .where(fenced(_unmoved(t, undone, copy)))
         .order_by(j.c.id)
@@ -222,7 +230,7 @@ def _updated(t: Tables, undone: Undone, copy: FromClause) -> CTE:
         update(j)
         .where(j.c.id == locked.c.id, fenced(j.c.gen == locked.c.gen + 1))
         .values(values)
-        .returning(j.c.id, j.c.queue, j.c.status, j.c.gen)
+        .returning(j.c.id, j.c.queue, j.c.status, j.c.gen, j.c.run_at, locked.c.origin, locked.c.waited_since)
         .cte("changed")
     )
 

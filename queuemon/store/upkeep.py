@@ -61,7 +61,7 @@ def _expire_leases(t: Tables) -> Select[Any]:
     j, p = t.jobs, t.publications
     silent = leases.silent(t, cast(bindparam("lease"), Double))
     picked = (
-        select(j.c.id, j.c.gen, j.c.worker_id)
+        select(j.c.id, j.c.gen, j.c.worker_id, j.c.run_at)
         .where(t.status_is(JobStatus.ACTIVE), silent)
         .limit(bindparam("limit"))
         .with_for_update(skip_locked=True)
@@ -120,16 +120,16 @@ def _expire_jobs(t: Tables) -> Select[Any]:
         update(j)
         .where(j.c.id == picked.c.id, fenced(t.status_is(JobStatus.WAITING), late, running))
         .values(status=t.status_word(JobStatus.EXPIRED), finished_at=func.now(), updated_at=func.now())
-        .returning(j.c.id, j.c.queue, j.c.gen, j.c.attempts)
+        .returning(j.c.id, j.c.queue, j.c.gen, j.c.attempts, j.c.run_at)
         .cte("expired")
     )
     logged = (
         insert(logs)
         .from_select(
-            [logs.c[name] for name in ("job_id", "queue", "kind", "gen", "attempt", "status", "finished_at")],
+            [logs.c[name] for name in ("job_id", "queue", "kind", "gen", "attempt", "status", "finished_at", "due_at")],
             select(
                 expired.c.id, expired.c.queue, literal("expire"), expired.c.gen, expired.c.attempts,
-                literal(JobStatus.EXPIRED.value), func.now(),
+                literal(JobStatus.EXPIRED.value), func.now(), expired.c.run_at,
             ),
         )
         .returning(logs.c.id)

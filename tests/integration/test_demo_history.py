@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 import time
+from collections import Counter
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -19,6 +20,7 @@ from queuemon.demo.history import History
 from queuemon.demo.incident import Incident
 from queuemon.demo.queues import BY_NAME, EMAIL, HIGH, QUEUES
 from queuemon.store import Store, demo
+from queuemon.workbench import Workbench
 from tests.support.stores import TEMPLATE, Servers
 
 pytestmark = pytest.mark.integration
@@ -206,3 +208,34 @@ def test_the_history_is_loaded_once(loaded: Settings) -> None:
         assert history.load(store, 7) is None
         with store.postgres.begin() as connection:
             assert demo.state(connection, "history")["seed"] == 7
+
+
+def test_the_week_is_reconstructed_to_the_job_and_the_minute(loaded: Settings, ask: Any) -> None:
+    [(end,)] = ask("SELECT (value ->> 'end')::timestamptz FROM queuemon.demo_state WHERE key = 'history'")
+    made, begin, minute = History(7, end), end - timedelta(days=7), timedelta(minutes=1)
+    counts = {kind: Counter[int]() for kind in ("arrived", "started", "completed", "failed", "due")}
+    at = lambda text: (datetime.fromisoformat(text) - begin) // minute  # noqa: E731
+    for block in made.blocks():
+        for _, line in block.jobs:
+            counts["arrived"][at(line.split("\t")[5])] += 1
+        for _, line in block.logs:
+            fields = dict(zip(history.LOG_COLUMNS, line.rstrip("\n").split("\t"), strict=True))
+            counts["due"][at(fields["due_at"])] += 1
+            counts["started"][at(fields["started_at"])] += 1
+            counts[fields["status"]][at(fields["finished_at"])] += 1
+    for _, _, line in made.scheduled():
+        counts["arrived"][at(line.split("\t")[5])] += 1
+    incident = made.incident
+    with Workbench(loaded) as wb:
+        points = wb.timeline(since=begin, until=end, bucket=60).points
+        mail = wb.timeline(EMAIL, incident.at(20), incident.at(60), bucket=60)
+    assert len(points) == 7 * 24 * 60
+    for kind, counted in counts.items():
+        assert [getattr(p, kind) for p in points] == [counted[m] for m in range(len(points))], kind
+    depth = 0
+    for m, point in enumerate(points):
+        depth += counts["due"][m] - counts["started"][m]
+        assert point.depth == depth, point.at
+    assert mail.depth_before < 5
+    assert max(p.depth for p in mail.points) > 100, "the pause of the incident"
+    assert [h.kind for h in mail.happened] == ["pause", "deploy", "resume", "retry", "clear-failed"]
