@@ -27,6 +27,9 @@ COLOURS: Final = {"prod": "red", "production": "red", "staging": "amber", "demo"
 
 CONFIG_FILE: Final = "queuemon.toml"
 
+#: Names the run of a runbook, for its own kernel.
+RUN_VARIABLE: Final = "QUEUEMON_RUNBOOK_RUN"
+
 #: The settings that name the two stores, and the variables that do.
 _URLS: Final = {"database_url": "QUEUEMON_DATABASE_URL", "redis_url": "QUEUEMON_REDIS_URL"}
 
@@ -179,6 +182,11 @@ def child_environment(profile: str | None = None) -> dict[str, str]:
         **({"QUEUEMON_PROFILE": profile} if profile else {}),
         **({"QUEUEMON_CONFIG": str(path.resolve())} if path else {}),
     }
+
+
+def runbook_run() -> str:
+    """Which run of which runbook this process is ("runbook retry-failed, run 1a2b3c4d"); empty outside of one."""
+    return os.environ.get(RUN_VARIABLE, "")
 
 
 def debugging() -> bool:

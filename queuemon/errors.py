@@ -6,6 +6,7 @@
     │   ├── UnknownQueue
     │   ├── UnknownJob
     │   ├── UnknownAction
+    │   ├── UnknownRunbook
     │   ├── InvalidValue        a malformed id, duration, number, priority, …
     │   └── ConfigError         settings or queuemon.toml
     ├── NotAllowed              read-only profile, or the role lacks the right
@@ -17,7 +18,7 @@
     │   │   └── RowHeld         another session holds a row
     │   └── SchemaMismatch      missing table or column: `queuemon install`
     ├── StackError              the embedded demo servers
-    └── RunbookError            a runbook that is unknown, refused or failed
+    └── RunbookError            a runbook that cannot be read, or failed
 
 A message has three parts: what was found, what was expected, what to do next. No part may hold a DSN or a password.
 """
@@ -34,12 +35,8 @@ class QueuemonError(Exception):
         self.found = found
         self.expected = expected
         self.next_step = next_step
-        parts = [found.rstrip(".")]
-        if expected:
-            parts.append(f"Expected: {expected.rstrip('.')}")
-        if next_step:
-            parts.append(f"Next: {next_step.rstrip('.')}")
-        super().__init__(". ".join(parts) + ".")
+        parts = [found, f"Expected: {expected}" if expected else "", f"Next: {next_step}" if next_step else ""]
+        super().__init__(" ".join(part if part.endswith("?") else f"{part.rstrip('.')}." for part in parts if part))
 
 
 class UsageError(QueuemonError):
@@ -66,6 +63,10 @@ class UnknownJob(UsageError):
 
 class UnknownAction(UsageError):
     """No action has this id, or no action of this kind exists."""
+
+
+class UnknownRunbook(UsageError):
+    """No runbook has this name."""
 
 
 class InvalidValue(UsageError):
@@ -120,4 +121,4 @@ class StackError(QueuemonError):
 
 
 class RunbookError(QueuemonError):
-    """A runbook is unknown, was refused, or failed."""
+    """A runbook cannot be read, or failed."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
@@ -289,8 +290,13 @@ def _made(
 ) -> Plan:
     """The plan with its counts, and what they mean."""
     reasons: dict[str, int] = {text.NO_LONGER_EXISTS: gone} if gone else {}
+    seen: Counter[JobStatus] = Counter()
+    for standing, n in left.items():
+        seen[standing.status] += n
     for standing, n in left.items():
         reason = text.why_not(base.kind, standing)
+        if base.ids is None and seen[standing.status] >= plans.LEFT_CAP:
+            reason = f"{reason} (at least: no more were counted)"
         reasons[reason] = reasons.get(reason, 0) + n
     excluded = text.breakdown(reasons)
     if found is None:

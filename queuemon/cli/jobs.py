@@ -11,7 +11,7 @@ import typer
 
 from queuemon.cli.options import NOTHING, Filter, Json, filter_text, opened
 from queuemon.cli.terminal import cell, console, facts, plain, print_json, say, table
-from queuemon.errors import ConfigError, FilterError
+from queuemon.errors import ConfigError, FilterError, InvalidValue
 from queuemon.model import Attempt, Job, JobDetail, JobPage
 from queuemon.render.text import clean
 
@@ -53,6 +53,8 @@ def jobs(
     columns: Annotated[str, typer.Option(help="Columns of the CSV, such as id,status,payload.month.")] = "",
 ) -> None:
     """Jobs that match a filter, newest first, page by page; all without one. See docs/filter.md for the language."""
+    if columns and csv is None:
+        raise InvalidValue("--columns is given without --csv", expected="both", next_step="add --csv FILE, or --csv -")
     with opened(ctx) as wb:
         wanted = existing(wb, parsed(where))
         if csv is not None:
@@ -76,7 +78,8 @@ def _export(wb: Workbench, wanted: JobFilter, csv: Path, columns: str, limit: in
 
     names = [name.strip() for name in columns.split(",") if name.strip()] or FRAME_COLUMNS
     if str(csv) == "-":
-        wb.export_csv(sys.stdout.buffer, wanted, columns=names, limit=limit)
+        target: Any = _Harmless() if sys.stdout.isatty() else sys.stdout.buffer
+        wb.export_csv(target, wanted, columns=names, limit=limit)
         return
     try:
         with csv.open("wb") as target:
@@ -86,6 +89,15 @@ def _export(wb: Workbench, wanted: JobFilter, csv: Path, columns: str, limit: in
             f"{str(csv)!r} cannot be written ({error.strerror})", expected="a file", next_step="name another"
         ) from None
     say(f"Written to {csv}.")
+
+
+class _Harmless:
+    """Stands for stdout where that is a terminal: what could steer it is shown. A file or a pipe gets the bytes."""
+
+    def write(self, block: bytes) -> None:
+        """One block of the export, which ends with a line."""
+        text = block.decode("utf-8", "replace")
+        sys.stdout.write(clean(text, len(text), lines=True))
 
 
 def job_table(page: JobPage, keys: Keys) -> Any:

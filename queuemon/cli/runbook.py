@@ -69,6 +69,8 @@ def run(
         key, sign, value = text.partition("=")
         if not sign or not key.strip():
             raise InvalidValue(f"{text[:60]!r} is no parameter", expected="NAME=VALUE", next_step="-p queue=…")
+        if key.strip() in given:
+            raise InvalidValue(f"parameter {key.strip()[:60]!r} is given twice", expected="each parameter once")
         given[key.strip()] = value
     if wet:
         if "dry_run" in given:

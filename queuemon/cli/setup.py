@@ -12,7 +12,7 @@ from queuemon.cli.terminal import cell, console, print_json, say, table
 
 def install(
     ctx: typer.Context,
-    sql: Annotated[bool, typer.Option("--sql", help="Print the statements instead of running them.")] = False,
+    sql: Annotated[bool, typer.Option("--sql", help="Print them instead, for a new database.")] = False,
     roles: Annotated[
         bool, typer.Option("--roles", help="Print the roles of a reader and an operator, for both stores.")
     ] = False,

@@ -45,8 +45,8 @@ def say(text: str, *, limit: int = 4_000, stderr: bool = False) -> None:
 
 
 def warn(text: str) -> None:
-    """A line on stderr."""
-    typer.echo(f"queuemon: {clean(text, 4_000, lines=True)}", err=True)
+    """A line on stderr; what it quotes (a queue's name) cannot break it."""
+    typer.echo(f"queuemon: {clean(text, 4_000)}", err=True)
 
 
 def table(*columns: str | tuple[str, Mapping[str, Any]]) -> Table:

@@ -10,7 +10,7 @@ import typer
 
 from queuemon.cli.carry import Manner, carry_out, tell, written
 from queuemon.cli.options import NOTHING, Json, Rate, Reason, Results, Yes, opened
-from queuemon.cli.terminal import cell, console, facts, plain, print_json, say, table
+from queuemon.cli.terminal import cell, console, facts, plain, print_json, say
 from queuemon.errors import UnknownAction
 from queuemon.model import ActionKind, ActionRecord, JobOutcome
 
@@ -37,6 +37,8 @@ def actions(ctx: typer.Context, limit: Limit = 20, as_json: Json = False) -> Non
 
 def list_(ctx: typer.Context, limit: Limit = 20, as_json: Json = False) -> None:
     """What operators did: who, when, what, why and the result, newest first. `queuemon actions` alone does the same."""
+    from rich.padding import Padding
+
     from queuemon.render.text import moment
 
     with opened(ctx) as wb:
@@ -44,19 +46,13 @@ def list_(ctx: typer.Context, limit: Limit = 20, as_json: Json = False) -> None:
         if as_json:
             print_json({"actions": records})
         elif records:
-            made = table("When (UTC)", "Who", "Action", "Target", "State", ("Result", {"ratio": 1}), "Reason", "ID")
+            out = console()
             for r in records:
-                made.add_row(
-                    cell(moment(r.started_at)),
-                    cell(r.actor, limit=40),
-                    cell(r.kind.value),
-                    cell(target_of(r), limit=80),
-                    cell(state_of(r)),
-                    cell(r.summary, limit=200),
-                    cell(r.reason, limit=80),
-                    cell(r.id),
-                )
-            console().print(made)
+                # Some lines each: side by side, eight columns leave none of them its words on a usual screen.
+                out.print(cell(f"{moment(r.started_at)} UTC  {r.kind.value} {target_of(r)}", style="bold"))
+                why = f": {r.reason}" if r.reason else ""
+                for line in (f"{state_of(r)}. {r.summary}".strip(), f"{r.actor}{why}", str(r.id)):
+                    out.print(Padding(cell(line, limit=400), (0, 0, 0, 4)))
             if interrupted := [r for r in records if r.interrupted]:
                 say(f"Interrupted: {len(interrupted)}. `queuemon actions resume {interrupted[0].id}` goes on.")
         else:

@@ -15,7 +15,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any, Final
 
-from queuemon.errors import InvalidValue, RunbookError
+from queuemon.errors import InvalidValue, RunbookError, UnknownRunbook
 
 #: Types that a parameter may be annotated with.
 TYPES: Final = ("str", "int", "float", "bool", "list[str]")
@@ -69,7 +69,7 @@ def _read_int(given: object) -> int:
     if isinstance(given, bool) or not isinstance(given, int | str):
         raise TypeError
     number = int(given)
-    if abs(number) > 2**63:
+    if not 0 <= number <= 2**63:
         raise ValueError
     return number
 
@@ -78,7 +78,7 @@ def _read_float(given: object) -> float:
     if isinstance(given, bool) or not isinstance(given, int | float | str):
         raise TypeError
     number = float(given)
-    if not math.isfinite(number):
+    if not math.isfinite(number) or number < 0:
         raise ValueError
     return number
 
@@ -111,8 +111,8 @@ _READERS: Final = {
 }
 _EXPECTED: Final = {
     "str": "text",
-    "int": "a whole number",
-    "float": "a number",
+    "int": "a whole number, 0 or more",
+    "float": "a number, 0 or more",
     "bool": "true or false",
     "list[str]": "texts separated by commas, or a JSON list of texts",
 }
@@ -134,20 +134,20 @@ class RunbookInfo:
     def values(self, given: Mapping[str, object]) -> dict[str, Any]:
         """All parameters' values for a run: what was given, typed, and the defaults for the rest.
 
-        Raises RunbookError for an unknown or missing parameter, InvalidValue for a mistyped one.
+        Raises InvalidValue for an unknown, missing or mistyped parameter.
         """
         known = {p.name: p for p in self.parameters}
         for name in given:
             if name not in known:
                 close = difflib.get_close_matches(name, known, n=1)
-                raise RunbookError(
+                raise InvalidValue(
                     f"runbook {self.name!r} has no parameter {name[:60]!r}",
                     expected=f"parameters among {', '.join(known) or '(none)'}",
                     next_step=f"did you mean {close[0]!r}?" if close else "correct the name",
                 )
         missing = [p.name for p in self.parameters if p.required and p.name not in given]
         if missing:
-            raise RunbookError(
+            raise InvalidValue(
                 f"runbook {self.name!r} needs {', '.join(missing)}",
                 expected="a value for every parameter without a default",
                 next_step=" ".join(f"-p {name}=…" for name in missing),
@@ -168,11 +168,11 @@ def list_runbooks() -> tuple[RunbookInfo, ...]:
 
 
 def describe(name: str) -> RunbookInfo:
-    """One runbook by its name; raises RunbookError when there is none, or when its notebook cannot be read."""
+    """One runbook by its name; raises UnknownRunbook, RunbookError when its notebook cannot be read."""
     paths = _paths()
     if name not in paths:
         close = difflib.get_close_matches(name, paths, n=1)
-        raise RunbookError(
+        raise UnknownRunbook(
             f"there is no runbook {name[:60]!r}",
             expected=f"one of {', '.join(sorted(paths)) or 'none: no folder of runbooks was found'}",
             next_step=f"did you mean {close[0]!r}?" if close else "see `queuemon runbook list`",

@@ -77,16 +77,16 @@ def run(
 ) -> RunResult:
     """Run a runbook and keep its executed notebook, HTML and result under `runs_dir/<name>/`.
 
-    Nothing starts unless every parameter is known, given and of its type. The stores' URLs travel in the kernel's
-    environment, never as a parameter. Raises RunbookError when a cell, such as a verification, fails; the record is
-    kept then too.
+    Nothing starts unless every parameter is known, given and of its type, and the `queue` exists. The stores' URLs
+    travel in the kernel's environment, never as a parameter. Raises UnknownRunbook, InvalidValue, UnknownQueue;
+    RunbookError when a cell, such as a verification, fails; the record is kept then too.
     """
     info = describe(name)
     values = info.values(parameters or {})
-    workbench.resolve(config.load(profile))
-    environment = config.child_environment(profile)
-    started_at = datetime.now(UTC)
+    _check_queue(values, profile)
     run_id = uuid4().hex[:8]
+    environment = {**config.child_environment(profile), config.RUN_VARIABLE: f"runbook {info.name}, run {run_id}"}
+    started_at = datetime.now(UTC)
     folder = Path(runs_dir) / info.name
     stem = f"{started_at:%Y%m%dT%H%M%SZ}-{run_id}"
     notebook = folder / f"{stem}.ipynb"
@@ -121,6 +121,13 @@ def run(
     if why:
         raise RunbookError(f"runbook {info.name!r} failed at {step!r}: {why}. The run is kept in {result.html}")
     return result
+
+
+def _check_queue(values: Mapping[str, Any], profile: str | None) -> None:
+    """A kernel takes seconds to start: a queue that does not exist is told before. Raises UnknownQueue, StoreError."""
+    with workbench.connect(profile) as wb:
+        if queue := values.get("queue"):
+            wb.queue_name(str(queue))
 
 
 def _execute(

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from uuid import UUID
 
+from queuemon import config
 from queuemon.contract import JobStatus
 from queuemon.errors import LimitExceeded, RunbookError
 from queuemon.filters import JobFilter, quote
@@ -21,6 +22,9 @@ UNSETTLED = (JobStatus.WAITING, JobStatus.ACTIVE)
 
 #: Jobs read at once.
 PAGE = 1_000
+
+#: Characters of a filter that the audit trail keeps beside the reason.
+FILTER_LENGTH = 300
 
 #: Seconds between two looks at jobs that have not settled.
 INTERVAL = 0.5
@@ -84,15 +88,22 @@ def plan(wb: Workbench, kind: str, ids: Sequence[UUID]) -> Plan | None:
     return wb.plan(kind, list(ids)) if ids else None
 
 
-def act(wb: Workbench, plan: Plan | None, *, dry_run: bool, reason: str) -> ActionResult | None:
-    """Apply a plan; a dry run, or a plan that touches nothing, returns None and says so."""
+def act(
+    wb: Workbench, plan: Plan | None, *, dry_run: bool, reason: str, where: JobFilter | None = None
+) -> ActionResult | None:
+    """Apply a plan; a dry run, or a plan that touches nothing, returns None and says so.
+
+    The audit trail gets the reason, the run, and `where`: the filter by which the plan's jobs were selected.
+    """
     if plan is None or plan.count == 0:
         print("Nothing to do: the plan touches no job.")  # noqa: T201
         return None
     if dry_run:
         print("Dry run: nothing was changed. Run again with dry_run=False (--wet) to do this.")  # noqa: T201
         return None
-    return wb.apply(plan, reason=reason)
+    told = [config.runbook_run(), f"jobs of {where}"[:FILTER_LENGTH] if where is not None else ""]
+    behind = "; ".join(part for part in told if part)
+    return wb.apply(plan, reason=f"{reason} ({behind})".strip() if behind else reason)
 
 
 def settled(wb: Workbench, ids: Sequence[UUID], *, seconds: float) -> Outcome:

@@ -52,10 +52,11 @@ def upgrade_engine(engine: Engine) -> tuple[str | None, str]:
 
 
 def sql() -> str:
-    """The statements of all migrations as one script."""
+    """The statements of all migrations as one script, for a database that has none of them; it refuses any other."""
     output = io.StringIO()
     command.upgrade(_config(output), "head", sql=True)
-    return output.getvalue()
+    header = "-- For a new database, in one transaction: nothing is changed where queuemon is installed.\n"
+    return header + output.getvalue()
 
 
 def current(connection: Connection) -> str | None:

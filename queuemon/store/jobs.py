@@ -243,6 +243,8 @@ def history(connection: Connection, t: Tables, job_id: UUID) -> tuple[Attempt, .
 def columns_of(t: Tables, names: Sequence[str]) -> list[ColumnElement[Any]]:
     """Columns for an export: logical names of `jobs`, `payload` whole, or `payload.path` extracted in SQL as text."""
     known = {c.key: c for c in t.jobs.c}
+    if not names:
+        raise InvalidValue("no column is named", expected=f"some of {', '.join(sorted(known))} or payload.PATH")
     made: list[ColumnElement[Any]] = []
     for name in names:
         if name == "payload":

@@ -155,7 +155,8 @@ def sample(
 def left_alone(
     connection: Connection, t: Tables, order: Order, where: ColumnElement[bool], states: Sequence[JobStatus]
 ) -> dict[Standing, int]:
-    """What else matches in these states, counted up to 100,000 per state. One bounded statement."""
+    """What else matches in these states, counted up to LEFT_CAP per state, which then means "at least". One bounded
+    statement."""
     columns = standing_columns(t, order)
     branches = []
     for state in states:

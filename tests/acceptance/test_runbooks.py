@@ -146,7 +146,10 @@ def test_a_run_retries_and_ends_well_when_all_have_completed(
     assert "12 completed" in html
     with psycopg.connect(failed.database_url) as connection:
         rows = connection.execute("SELECT kind, done, reason FROM queuemon.actions").fetchall()
-    assert rows == [("retry", 12, "fixed by #812")]
+    ((kind, done, reason),) = rows
+    assert (kind, done) == ("retry", 12)
+    assert reason.startswith(f"fixed by #812 (runbook retry-failed, run {result['id']}; jobs of queue:{QUEUE}")
+    assert "status:failed" in reason
 
 
 def test_jobs_that_fail_again_fail_the_run_and_the_record_says_so(
@@ -187,9 +190,13 @@ def test_only_jobs_with_the_error_are_taken_and_more_than_the_limit_are_refused(
     assert counts(failed) == {"failed": 12}
 
 
-def test_an_unknown_queue_fails_at_look_and_is_answered_with_those_there_are(failed: StackUrls, tmp_path: Path) -> None:
-    ended = queuemon("-p", "queue=nope")
-    assert ended.returncode == 1
+def test_an_unknown_queue_is_answered_with_those_there_are_before_anything_starts(
+    failed: StackUrls, tmp_path: Path
+) -> None:
+    command = [sys.executable, "-m", "queuemon", "runbook", "run", "retry-failed", "-p", "queue=nope"]
+    ended = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    assert ended.returncode == 2
+    assert not (tmp_path / "runs").exists()
     assert_one_sentence(ended.stderr)
     assert "there is no queue 'nope'" in ended.stderr
     assert QUEUE in ended.stderr

@@ -82,6 +82,18 @@ def test_a_retry_resets_the_attempts_and_every_clock(desk: Desk) -> None:
         assert row["max_attempts"] == 3
 
 
+def test_what_is_left_out_is_counted_to_a_bound_and_said_so(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    desk.add("failed", 1)
+    desk.add("waiting", 4)
+    desk.add("completed", 2)
+    monkeypatch.setattr("queuemon.store.plans.LEFT_CAP", 3)
+    plan = actions.plan(desk.store, "retry", "queue:mail")
+    assert labels(plan.excluded) == {"is waiting already (at least: no more were counted)": 3, "is completed": 2}
+    ids = tuple(desk.add("waiting", 4))
+    selected = actions.plan(desk.store, "retry", ids)
+    assert labels(selected.excluded) == {"is waiting already": 4}, "of a selection every job is counted"
+
+
 def test_a_plan_says_how_many_which_and_what_it_means(desk: Desk) -> None:
     failed = desk.add("failed", 7)
     desk.add("failed", 2, queue="reports")

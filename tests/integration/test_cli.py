@@ -216,6 +216,8 @@ def test_the_printed_statements_make_the_same_schema(
     try:
         with psycopg.connect(servers.database_url(name), autocommit=True) as connection:
             connection.execute(script.encode())
+            with pytest.raises(psycopg.errors.RaiseException, match="is installed in this database already"):
+                connection.execute(script.encode())
         monkeypatch.setenv("QUEUEMON_DATABASE_URL", servers.database_url(name))
         assert queuemon("install")[1].startswith("Nothing to do")
         assert queuemon("status")[0] == 0

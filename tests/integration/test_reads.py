@@ -334,6 +334,8 @@ def test_unknown_and_malformed_names_get_one_clear_sentence(workbench: Workbench
         workbench.frame("", limit=0)
     with pytest.raises(InvalidValue, match="no column 'nope'"):
         workbench.frame("", columns=["nope"])
+    with pytest.raises(InvalidValue, match="no column is named"):
+        workbench.frame("", columns=[])
 
 
 def test_a_frame_has_typed_columns_and_payload_fields_as_text(workbench: Workbench) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import subprocess
 import sys
@@ -23,12 +24,13 @@ from queuemon.cli.carry import code_of as action_code
 from queuemon.cli.carry import print_plan
 from queuemon.cli.options import EXIT_CODES
 from queuemon.cli.status import code_of, document, footer, queue_table, warnings
-from queuemon.cli.terminal import console, facts, plain, print_json, say
+from queuemon.cli.terminal import console, facts, plain, print_json, say, warn
 from queuemon.config import Settings
 from queuemon.contract import JobStatus, Keys, Priority
 from queuemon.errors import FilterError, InvalidValue, StoreUnavailable
 from queuemon.model import (
     ActionKind,
+    ActionRecord,
     ActionResult,
     Breakdown,
     HalfError,
@@ -43,6 +45,7 @@ from queuemon.model import (
     WorkerInfo,
 )
 from queuemon.store import Store
+from queuemon.workbench import Workbench
 from tests.support.terminal import HOSTILE, assert_harmless, assert_one_sentence
 
 NOW = datetime(2026, 10, 3, 14, 0, tzinfo=UTC)
@@ -424,6 +427,75 @@ def test_a_missing_half_is_named_in_the_json() -> None:
 def test_status_warns_of_what_the_numbers_do_not_show(shot: Snapshot, word: str) -> None:
     (warning,) = warnings(shot)
     assert word in warning
+
+
+@pytest.mark.parametrize("width", [80, 100, 120, 180])
+def test_the_list_of_actions_shows_every_word_on_a_screen_of_any_width(
+    width: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    record = ActionRecord(
+        id=uuid4(), kind=ActionKind.RETRY, target="queue:analytics:daily-aggregate status:failed", planned=50, done=45,
+        skipped=5, state="done", actor="queuemon/ann", reason="fixed by #812", summary="Retried 45 of 50.",
+        started_at=NOW, updated_at=NOW, finished_at=NOW, options={},
+    )  # fmt: skip
+    monkeypatch.setenv("COLUMNS", str(width))
+    monkeypatch.setattr(Workbench, "actions", lambda self, limit: (record,))
+    monkeypatch.setenv("QUEUEMON_DATABASE_URL", "postgresql://127.0.0.1:1/x")
+    monkeypatch.setenv("QUEUEMON_REDIS_URL", "redis://127.0.0.1:1")
+    assert run(["actions"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert max(map(len, lines)) <= width
+    for words in ("retry", "Retried 45 of 50.", "queuemon/ann: fixed by #812", str(record.id)):
+        assert any(words in line for line in lines), words
+
+
+def test_columns_without_csv_are_a_mistake_of_usage(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["jobs", "--columns", "id"]) == 2
+    assert "--columns is given without --csv" in capsys.readouterr().err
+
+
+class Screen(io.TextIOWrapper):
+    """A terminal that keeps what it was sent."""
+
+    def __init__(self, *, terminal: bool) -> None:
+        self.bytes = io.BytesIO()
+        self.terminal = terminal
+        super().__init__(self.bytes, encoding="utf-8")
+
+    def isatty(self) -> bool:
+        return self.terminal
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_csv_on_a_terminal_cannot_steer_it_and_in_a_pipe_is_exact(
+    terminal: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sent = f"id,error\n1,{HOSTILE}\n2,fine\n".encode("utf-8", "replace")
+    monkeypatch.setenv("QUEUEMON_DATABASE_URL", "postgresql://127.0.0.1:1/x")
+    monkeypatch.setenv("QUEUEMON_REDIS_URL", "redis://127.0.0.1:1")
+    monkeypatch.setattr(Workbench, "export_csv", lambda self, target, *args, **options: target.write(sent))
+    screen = Screen(terminal=terminal)
+    monkeypatch.setattr("sys.stdout", screen)
+    assert run(["jobs", "--csv", "-"]) == 0
+    screen.flush()
+    shown = screen.bytes.getvalue()
+    if terminal:
+        assert_harmless(shown.decode())
+        assert shown.decode().splitlines()[-1] == "2,fine"
+    else:
+        assert shown == sent
+
+
+def test_a_name_that_an_error_quotes_cannot_break_its_line(capsys: pytest.CaptureFixture[str]) -> None:
+    warn("there is no queue. Expected: one of two\nlines, three")
+    assert capsys.readouterr().err == "queuemon: there is no queue. Expected: one of two lines, three\n"
+
+
+@pytest.mark.parametrize(("next_step", "ends"), [("did you mean x?", "did you mean x?"), ("look.", "Next: look.")])
+def test_a_sentence_ends_once(next_step: str, ends: str) -> None:
+    text = str(InvalidValue("a is b.", expected="c", next_step=next_step))
+    assert text == f"a is b. Expected: c. Next: {next_step}"
+    assert text.endswith(ends)
 
 
 def test_elements_in_quarantine_are_counted_and_the_command_that_lists_them_is_named() -> None:

@@ -5,13 +5,16 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from queuemon import runbooks
+from queuemon.cli import run
 from queuemon.contract import JobStatus
-from queuemon.errors import InvalidValue, LimitExceeded, QueuemonError, RunbookError
+from queuemon.errors import InvalidValue, LimitExceeded, QueuemonError, RunbookError, UnknownRunbook
+from queuemon.filters import JobFilter
 from queuemon.runbooks import steps
 from queuemon.runbooks.catalogue import parse_parameters
 from queuemon.runbooks.steps import Outcome
@@ -88,14 +91,14 @@ def test_the_table_of_symptoms_names_every_runbook() -> None:
 
 def test_an_unknown_runbook_is_answered_with_the_nearest(write: Write) -> None:
     write()
-    with pytest.raises(RunbookError, match="did you mean 'fix-it'"):
+    with pytest.raises(UnknownRunbook, match=r"did you mean 'fix-it'\?$"):
         runbooks.describe("fix-itt")
 
 
 @pytest.mark.parametrize("name", ["../fix-it", "fix-it.ipynb", "", "/etc/passwd", HOSTILE])
 def test_a_name_is_never_a_path(write: Write, name: str) -> None:
     write()
-    with pytest.raises(RunbookError, match="there is no runbook"):
+    with pytest.raises(UnknownRunbook, match="there is no runbook"):
         runbooks.describe(name)
 
 
@@ -171,13 +174,59 @@ def test_a_mistyped_parameter_is_refused_with_what_was_expected(name: str, value
     assert len(str(caught.value)) < 300
 
 
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        ("describe nope", "there is no runbook"),
+        ("run nope", "there is no runbook"),
+        ("run fix-it", "needs queue"),
+        ("run fix-it -p queue=a -p limitt=3", "did you mean 'limit'?\n"),
+        ("run fix-it -p queue=a -p queue=b", "'queue' is given twice"),
+        ("run fix-it -p queue=a -p limit=-5", "Expected: a whole number, 0 or more"),
+        ("run fix-it -p queue=a -p share=-0.1", "Expected: a number, 0 or more"),
+    ],
+)
+def test_what_is_asked_wrongly_is_a_mistake_of_usage(
+    write: Write, words: str, says: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write()
+    assert run(["runbook", *words.split()]) == 2
+    assert says in capsys.readouterr().err
+
+
+class Applied:
+    """Stands for a Workbench that is only told to apply."""
+
+    reason = ""
+
+    def apply(self, plan: Any, *, reason: str) -> None:
+        self.reason = reason
+
+
+@pytest.mark.parametrize("reason", ["fixed by #812", ""])
+def test_the_audit_trail_gets_the_run_and_the_filter_behind_the_reason(
+    reason: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wb: Any = Applied()
+    plan: Any = SimpleNamespace(count=12)
+    where = JobFilter.parse("queue:mail status:failed")
+    steps.act(wb, plan, dry_run=False, reason=reason, where=where)
+    assert wb.reason == f"{reason} (jobs of {where})".strip()
+    monkeypatch.setenv("QUEUEMON_RUNBOOK_RUN", "runbook retry-failed, run 1a2b3c4d")
+    steps.act(wb, plan, dry_run=False, reason=reason, where=where)
+    assert wb.reason == f"{reason} (runbook retry-failed, run 1a2b3c4d; jobs of {where})".strip()
+    monkeypatch.delenv("QUEUEMON_RUNBOOK_RUN")
+    steps.act(wb, plan, dry_run=False, reason=reason)
+    assert wb.reason == reason
+
+
 def test_an_unknown_parameter_is_answered_with_the_nearest() -> None:
-    with pytest.raises(RunbookError, match="did you mean 'limit'"):
+    with pytest.raises(InvalidValue, match="did you mean 'limit'"):
         values(queue="a", limitt=3)
 
 
 def test_a_missing_parameter_is_named() -> None:
-    with pytest.raises(RunbookError, match="needs queue"):
+    with pytest.raises(InvalidValue, match="needs queue"):
         values()
 
 

@@ -17,6 +17,11 @@ if context.is_offline_mode():
         version_table_schema=OWN_SCHEMA,
     )
     with context.begin_transaction():
+        context.execute(
+            f"DO $$ BEGIN IF to_regclass('{OWN_SCHEMA}.{VERSIONS}') IS NOT NULL THEN"
+            " RAISE EXCEPTION 'queuemon is installed in this database already'"
+            " USING HINT = 'Run `queuemon install`: it brings any version up to date.'; END IF; END $$"
+        )
         context.execute(f"CREATE SCHEMA IF NOT EXISTS {OWN_SCHEMA}")
         context.execute("SET LOCAL search_path = public")
         context.run_migrations()
