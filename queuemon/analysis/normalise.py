@@ -79,8 +79,9 @@ def _plain_characters(text: str) -> str:
 
 #: What a database or a library adds below its sentence, and says nothing about the cause that the sentence does not.
 _ADDED: Final = re.compile(
-    r"\s*(?:(?:DETAIL|DÉTAIL|DETALLE): +)?(?:(?:LINE|ZEILE|LIGNE|LÍNEA|行) \d+ ?:|HINT:|HINWEIS:|TIPP:|ASTUCE"
-    r"|SUGERENCIA|CONTEXT:|KONTEXT:|CONTEXTE|CONTEXTO|QUERY:|Process \d+ waits|Prozess \d+ wartet|\(Background on this error"
+    r"\s*(?:(?:DETAIL|DÉTAIL|DETALLE): +)?(?:(?:LINE|ZEILE|LIGNE|LÍNEA|行) \d+ ?:|HINT:|HINWEIS:|TIPP:"
+    r"|ASTUCE|SUGERENCIA|CONTEXT:|KONTEXT:|CONTEXTE|CONTEXTO|QUERY:|Process \d+ waits"
+    r"|Prozess \d+ wartet|\(Background on this error"
     r"|For further information visit|For more information|\^+\s*\Z|Failing row contains|Fehlgeschlagene Zeile"
     r"|La ligne en échec|La fila que falla|\[parameters: )"
 )

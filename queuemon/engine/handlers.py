@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
+from queuemon.analysis.signatures import NORMALISER_VERSION, sign
 from queuemon.errors import ConfigError
 from queuemon.store.claims import Failure
 
@@ -115,10 +116,15 @@ def failure_of(error: BaseException) -> Failure:
             trace = "".join(traceback.format_exception(type(error), error, below or error.__traceback__))
         except Exception as second:
             trace = f"(its trace cannot be shown: {type(second).__name__})"
+    kind, said, stack = (
+        clean(str(named or _qualified(type(error))), TYPE_LIMIT),
+        clean(message, MESSAGE_LIMIT),
+        clean(str(trace), TRACE_LIMIT),
+    )
+    # Of the texts as they are kept, so that whoever reads the row finds the same.
+    signature = sign(kind, said, stack)
     return Failure(
-        error_type=clean(str(named or _qualified(type(error))), TYPE_LIMIT),
-        message=clean(message, MESSAGE_LIMIT),
-        stack_trace=clean(str(trace), TRACE_LIMIT),
+        error_type=kind, message=said, stack_trace=stack, signature=signature.id, signature_version=NORMALISER_VERSION
     )
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from queuemon.contract import JobStatus
-from queuemon.engine import reaper
+from queuemon.engine import reaper, signing
 from queuemon.engine.process import Backoff, Heart, patiently, this_process
 from queuemon.engine.publisher import publish
 from queuemon.errors import QueuemonError, StoreError
@@ -77,6 +77,7 @@ class Relay:
             _Duty(name="expiry", seconds=often, act=self.expire),
             _Duty(name="reap", seconds=often, act=self.reap),
             _Duty(name="reap unknown", seconds=60.0, act=self.reap_unknown),
+            _Duty(name="signatures", seconds=5.0, act=self.sign),
             _Duty(name="janitor", seconds=60.0, act=self.clean),
         ]
 
@@ -261,6 +262,10 @@ class Relay:
             keys = self.store.redis.keys
             names = [k for f in flags for k in (keys.queue_key(f.queue), *parking.parked_keys(keys, f.queue))]
             return bool(names and client.exists(*names))
+
+    def sign(self) -> bool:
+        """Give failed attempts of other people's workers, and of older versions, their signature."""
+        return signing.sign_attempts(self.store) >= signing.BATCH
 
     def clean(self) -> bool:
         """The janitor: one batch of each kind; more at once where a batch came back full."""

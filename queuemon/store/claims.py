@@ -20,6 +20,7 @@ from sqlalchemy import (
     Integer,
     Row,
     Select,
+    SmallInteger,
     String,
     Text,
     Uuid,
@@ -175,6 +176,9 @@ class Failure:
     error_type: str
     message: str
     stack_trace: str
+    #: The signature, and the version of the normaliser that found it; None leaves both to the relay.
+    signature: str | None = None
+    signature_version: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -211,7 +215,7 @@ def mine(t: Tables) -> ColumnElement[bool]:
 
 _LOGGED = (
     "job_id", "queue", "kind", "gen", "attempt", "status", "worker_id", "started_at", "finished_at", "duration_ms",
-    "error_type", "error_message", "stack_trace", "due_at",
+    "error_type", "error_message", "stack_trace", "signature", "signature_version", "due_at",
 )  # fmt: skip
 
 
@@ -220,9 +224,15 @@ def _log(t: Tables, ended: CTE, *, kind: str, status: ColumnElement[Any], failur
     logs, was = t.job_logs, t.jobs.alias("was")
     duration = func.extract("epoch", func.clock_timestamp() - ended.c.started_at) * 1000
     errors: list[ColumnElement[Any]] = (
-        [cast(bindparam(name), Text) for name in ("failure_type", "failure_message", "failure_trace")]
+        [
+            *(
+                cast(bindparam(name), Text)
+                for name in ("failure_type", "failure_message", "failure_trace", "signature")
+            ),
+            cast(bindparam("signature_version"), SmallInteger),
+        ]
         if failure
-        else [cast(null(), Text)] * 3
+        else [*[cast(null(), Text)] * 4, cast(null(), SmallInteger)]
     )
     values = select(
         ended.c.id,
@@ -264,6 +274,8 @@ def fail(connection: Connection, t: Tables, lease: Lease, failure: Failure, *, b
         "failure_type": failure.error_type,
         "failure_message": failure.message,
         "failure_trace": failure.stack_trace,
+        "signature": failure.signature,
+        "signature_version": failure.signature_version,
         "backoff": backoff_seconds,
     }
     return _outcome(t, connection.execute(_fail(t), {**lease.parameters(), **values}).first())
