@@ -47,6 +47,7 @@ class Kind(StrEnum):
     MOMENT = "time"
     SPAN = "duration"
     PAYLOAD = "JSON"
+    LENGTH = "number of members"
 
 
 _ORDER = (Op.LT, Op.LE, Op.GT, Op.GE)
@@ -62,6 +63,7 @@ OPERATORS: Final[Mapping[Kind, tuple[Op, ...]]] = {
     Kind.MOMENT: (Op.EQ, Op.NE, *_ORDER),
     Kind.SPAN: _ORDER,
     Kind.PAYLOAD: (Op.EQ, Op.NE, *_ORDER, Op.LIKE, Op.IN, Op.HAS),
+    Kind.LENGTH: (Op.EQ, Op.NE, *_ORDER, Op.IN),
 }
 
 #: `payload` without a path.
@@ -170,6 +172,13 @@ FIELDS: Final[Mapping[str, Field]] = _fields(
     _moment("created", "created_at", "when the job was created", "created>=2026-11-24T14:03"),
     _moment("updated", "updated_at", "when its row last changed", "updated>=14:03"),
     _moment("started", "started_at", "when its last attempt began", "started<now-10m", nullable=True),
+    Field(
+        name="hour",
+        kind=Kind.NUMBER,
+        columns=("started_at",),
+        help="hour of the day, 0 to 23 UTC, in which its last attempt began",
+        example="hour in (2, 3)",
+    ),
     _moment("finished", "finished_at", "when it completed, failed or expired", "finished=2026-11-24", nullable=True),
     _moment("run_at", "run_at", "when it falls or fell due", "run_at>now+1h"),
     _moment("expires", "expires_at", "when it expires unless it has run", "expires<now+30m"),
@@ -195,6 +204,13 @@ FIELDS: Final[Mapping[str, Field]] = _fields(
         nullable=True,
         help='a value inside the payload: `payload.key.0."odd key"`; without a path only `~` and `has`',
         example="payload.month=2026-10",
+    ),
+    Field(
+        name="length",
+        kind=Kind.LENGTH,
+        columns=("payload",),
+        help="members of a list inside the payload; stands behind its path",
+        example="payload.tags length>=3",
     ),
 )
 

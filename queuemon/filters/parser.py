@@ -30,6 +30,7 @@ _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*")
 _SYMBOL = re.compile(r":|\s*(==|=~|!~|<>|=>|=<|&&|\|\||!=|<=|>=|=|<|>|~)")
 _WORD_OPERATOR = re.compile(r"\s+(not\s+)?(in|has)(?=[\s()'\"]|$)", re.IGNORECASE)
 _BARE = re.compile(r"[^\s()'\",=<>~!:][^\s()'\",]*")
+_LENGTH = re.compile(r"\s+length(?=\s*[=<>!~:]|\s+(not\s+)?(in|has)\b)", re.IGNORECASE)
 _SEGMENT = re.compile(r"[^\s.()'\",=<>!~:]+")
 _INDEX = re.compile(r"0|[1-9][0-9]{0,8}")
 
@@ -150,6 +151,15 @@ class _Parser(Scanner):
         word = name[0].lower()
         field = FIELDS.get(ALIASES.get(word, word))
         path = self._path() if field is not None and field.kind is Kind.PAYLOAD else ()
+        if field is not None and field.kind is Kind.PAYLOAD and (behind := _LENGTH.match(self.text, self.at)):
+            field, self.at = FIELDS["length"], behind.end()
+        elif field is not None and field.kind is Kind.LENGTH and (self.boundary() or _SYMBOL.match(self.text, self.at)):
+            raise refused(
+                f"{shown(name[0])} stands without a path",
+                start,
+                expected="the path of a list before it, such as payload.tags length>=3",
+                next_step="put it in quotes to search for the word",
+            )
         symbol = _SYMBOL.match(self.text, self.at)
         if symbol is not None:
             return self._compared(field, name, path, symbol)

@@ -90,6 +90,8 @@ def _key(key: str) -> str:
 
 def _term(term: Term) -> str:
     name = path_text(term.path) if term.path else term.field
+    if FIELDS[term.field].kind is Kind.LENGTH:
+        name = f"{path_text(term.path)} length"
     if term.op is Op.IN:
         return f"{name} in ({', '.join(_value(term, v) for v in term.values)})"
     if term.op is Op.HAS:

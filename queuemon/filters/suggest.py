@@ -75,10 +75,11 @@ def _words(word: str, continued: bool, payload_keys: Sequence[str]) -> Iterable[
     field = FIELDS.get(word.lower())
     if field is not None:
         return _operators(field)
-    fields = [_opened(FIELDS[name]) for name in _beginning(FIELDS, word)]
+    alone = [name for name, field in FIELDS.items() if field.kind is not Kind.LENGTH]
+    fields = [_opened(FIELDS[name]) for name in _beginning(alone, word)]
     states = [f"status:{s}" for s in _beginning(tuple(STATUSES), word)] if word else []
     joints = _beginning(("and ", "or ", "not ") if continued else ("not ",), word)
-    return [*fields, *states, *joints, *(_opened(FIELDS[name]) for name in _matching(FIELDS, word))]
+    return [*fields, *states, *joints, *(_opened(FIELDS[name]) for name in _matching(alone, word))]
 
 
 def _operators(field: Field) -> list[str]:

@@ -45,6 +45,7 @@ EXPECTED: Final = {
     Kind.MOMENT: "a time such as 2026-11-24, 2026-11-24T14:03, 14:03, now or now-2h (all UTC)",
     Kind.SPAN: "a duration such as 30s, 5m, 2h, 1d, 1w or 1h30m",
     Kind.PAYLOAD: "a number, true, false, null, a word, or a text in quotes",
+    Kind.LENGTH: "a whole number",
 }
 
 
@@ -70,7 +71,7 @@ def typed(field: Field, op: Op, token: Token) -> Value:
             return _status(token)
         case Kind.ID:
             return _id(op, token)
-        case Kind.NUMBER:
+        case Kind.NUMBER | Kind.LENGTH:
             return _integer(field, token)
         case Kind.MOMENT:
             return _moment(field, token)

@@ -16,6 +16,7 @@ from sqlalchemy import (
     case,
     cast,
     exists,
+    extract,
     false,
     func,
     literal,
@@ -101,6 +102,8 @@ class _Compiler:
         match field.kind:
             case Kind.PAYLOAD:
                 return _payload(self.c.payload, term)
+            case Kind.LENGTH:
+                return _length(_inside(self.c.payload, term.path), term)
             case Kind.MOMENT:
                 return self._moment(field, term)
             case Kind.SPAN:
@@ -116,7 +119,9 @@ class _Compiler:
 
     def _plain(self, field: Field, term: Term) -> Condition:
         """A column against texts or whole numbers."""
-        column = self.c[field.columns[0]]
+        column: ColumnElement[Any] = self.c[field.columns[0]]
+        if field.name == "hour":
+            column = extract("hour", func.timezone("UTC", column))
         if term.op in {Op.LIKE, Op.CONTAINS}:
             return column.ilike(_pattern(_texts(term)[0], wild=term.op is Op.LIKE))
         values = [_plain_value(field, v) for v in term.values]
@@ -303,6 +308,14 @@ def _has(payload: ColumnElement[Any], term: Term) -> Condition:
     has_key = inside.op("?", is_comparison=True, return_type=Boolean())(literal(key, String()))
     # On a list or a string `?` means something else, so it is asked of objects alone.
     return or_(members, and_(func.jsonb_typeof(inside) == "object", has_key))
+
+
+def _length(inside: ColumnElement[Any], term: Term) -> Condition:
+    """How many members a list has; anything else has no length, and does not match."""
+    count = func.jsonb_array_length(inside)
+    numbers = [int(v.text) for v in term.values if isinstance(v, Number)]
+    wanted = count.in_(numbers) if term.op in {Op.EQ, Op.IN} else _ordered(count, term.op, numbers[0])
+    return case((func.jsonb_typeof(inside) == "array", wanted), else_=false())
 
 
 def _compared(inside: ColumnElement[Any], op: Op, value: Value) -> Condition:

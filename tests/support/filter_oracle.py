@@ -46,6 +46,12 @@ def _node(node: Node, job: Mapping[str, Any], now: datetime, lease: timedelta) -
             return value.text in _words(job, now, lease)
         case Kind.SIGNATURE:
             return value.text in job["signatures"]
+        case Kind.LENGTH:
+            inside = _inside(job["payload"], node.path)
+            if not isinstance(inside, list):
+                return False
+            wanted = int(value.text)
+            return len(inside) == wanted if node.op is Op.EQ else _ordered(len(inside), node.op, wanted)
         case Kind.PAYLOAD:
             return _payload(_inside(job["payload"], node.path), node.op, value)
         case Kind.SPAN:
@@ -53,6 +59,8 @@ def _node(node: Node, job: Mapping[str, Any], now: datetime, lease: timedelta) -
             earlier = job[field.columns[1]]
             return later is not None and earlier is not None and _ordered(later - earlier, node.op, value.delta)
     stored = job[field.columns[0]]
+    if field.name == "hour":
+        stored = None if stored is None else stored.astimezone(UTC).hour
     if isinstance(value, Constant):
         return stored is None
     if stored is None:

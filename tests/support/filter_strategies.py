@@ -84,6 +84,8 @@ def _term(
     if field.kind is Kind.PAYLOAD:
         path = draw(st.just(()) | paths)
         operators = operators if path else ROOT_OPERATORS
+    if field.kind is Kind.LENGTH:
+        path = draw(st.just(()) | paths)
     op = draw(st.sampled_from(operators))
     values = _values(field, op, texts, ids, around)
     if op is Op.IN:
@@ -101,7 +103,7 @@ def _values(
             return made.map(Text)
         case Kind.STATUS:
             return st.sampled_from(list(STATUSES)).map(Text)
-        case Kind.NUMBER:
+        case Kind.NUMBER | Kind.LENGTH:
             return st.integers(-1, 5).map(lambda n: Number(str(n)))
         case Kind.SPAN:
             return _spans().map(Span)
