@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from queuemon.actions.applying import Carrier
+    from queuemon.analysis.explanation import Explanation
     from queuemon.analysis.timeline import Timeline
     from queuemon.analysis.window import When
     from queuemon.drift.aside import Quarantined
@@ -255,6 +256,52 @@ class Workbench:
             )
             happened = counting.happened(connection, t, since=wanted.since, until=wanted.until)
         return curves.reconstruct(reading, wanted, cells, happened)
+
+    def explain(
+        self,
+        where: str | JobFilter = "",
+        *,
+        signature: str | None = None,
+        since: When = "24h",
+        until: When | None = None,
+        queue: str | None = None,
+        seed: int = 0,
+        seconds: float = 60.0,
+    ) -> Explanation:
+        """What the failing jobs that match a filter (and a signature) share that the succeeding ones do not.
+
+        Failing: an attempt failed in the window. They are compared with the completed jobs of the same queues and
+        window; conditions on what a job is (payload, queue, created, worker) narrow both sides. At most 100,000 jobs of
+        each side are read, beyond that a draw by `seed`. Raises InvalidValue, UnknownQueue, StoreTimeout.
+        """
+        from dataclasses import replace
+
+        from queuemon.analysis.columns import columns
+        from queuemon.analysis.contrast import explain
+        from queuemon.analysis.window import window
+        from queuemon.filters import quote
+        from queuemon.store import contrast, numbers
+
+        wanted = self._filter(where)
+        if signature is not None:
+            wanted = wanted & JobFilter.parse(f"signature:{quote(signature)}")
+        name = self.queue_name(queue) if queue else None
+        with self.store.postgres.statement() as connection:
+            now = numbers.clock(connection)
+        chosen = window(since, until, now=now, longest=contrast.LONGEST, queue=name)
+        sides = contrast.read(
+            self.store.postgres, wanted, since=chosen.since, until=chosen.until, queue=name, seed=seed, seconds=seconds
+        )
+        answer = explain(
+            sides.table.column("failed").to_numpy(zero_copy_only=False).astype(bool),
+            list(columns(sides.table, sides.paths, sides.presence, without=sides.chosen_by)),
+            deploy_marks=() if "started" in sides.chosen_by else sides.deploys,
+            weight=sides.weight,
+        )
+        return replace(
+            answer, where=str(wanted), baseline=sides.shared, since=chosen.since, until=chosen.until,
+            notes=(*sides.notes, *answer.notes),
+        )  # fmt: skip
 
     def drift(
         self,

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import json
-import math
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from operator import itemgetter
 from typing import Any, Final
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 from queuemon.analysis.intervals import FINE_BINS, PAIR_BINS, Scale, between, edges, ranked, spans
@@ -30,12 +29,15 @@ MAX_TEXT: Final = 200
 _CONSTANTS: Final = frozenset({"true", "false", "null"})
 _NUMERIC: Final = re.compile(r"-?(0|[1-9][0-9]{0,99})(\.[0-9]{1,100})?")
 
+#: First characters of JSON texts.
+_OBJECT, _LIST, _QUOTE = map(ord, '{["')
+
 Path = tuple[str | int, ...]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Column:
-    """What each job holds at one place, as JSON texts without repetition.
+    """What each job holds at one place, as JSON texts, none empty, without repetition.
 
     A text that does not end is one that was cut off; of an object only its "{" is needed.
     """
@@ -164,7 +166,7 @@ def attributes(column: Column | Measure, look: Look) -> Iterator[Attribute]:
             yield made
         return
     codes = np.asarray(column.codes, dtype=np.intp)
-    first = np.array([text[:1] for text in column.texts], dtype="U1")
+    first = np.fromiter(map(ord, map(itemgetter(0), column.texts)), dtype=np.uint32, count=len(column.texts))
     if (found := _values(column, codes, first, look)) is not None:
         yield found
     numbers = _numbers(column.texts, first)
@@ -173,7 +175,7 @@ def attributes(column: Column | Measure, look: Look) -> Iterator[Attribute]:
         made = ordered(column.field, column.path, _spread(numbers, codes), scale, look)
         if made is not None:
             yield made
-    if column.field == "payload" and (first == "[").any() and not (first == "{").any():
+    if column.field == "payload" and (first == _LIST).any() and not (first == _OBJECT).any():
         yield from _lists(column, codes, first, look)
 
 
@@ -218,7 +220,7 @@ def _values(column: Column, codes: Ints, first: NDArray[Any], look: Look) -> Dis
     size = len(column.texts)
     total = np.bincount(codes + 1, minlength=size + 1)
     failing = np.bincount(codes[look.failed] + 1, minlength=size + 1)
-    scalar = np.isin(first, ["{", "[", ""], invert=True)
+    scalar = (first != _OBJECT) & (first != _LIST)
     frequent = np.flatnonzero(scalar & (total[1:] >= look.least) & (total[1:] < len(codes)))
     groups: dict[int, tuple[Value, list[int]]] = {}
     by_text = _twins(column.texts, first) if len(frequent) else {}
@@ -260,9 +262,7 @@ def _values(column: Column, codes: Ints, first: NDArray[Any], look: Look) -> Dis
 
 def _twins(texts: Sequence[str], first: NDArray[Any]) -> dict[str, list[int]] | None:
     """Codes by what equality cannot tell apart (17, 17.0 and "17"); None where every text stands for itself."""
-    quoted = first == '"'
-    plain = ~quoted & np.isin(first, ["{", "["], invert=True)
-    if not plain.any():
+    if not ((first != _QUOTE) & (first != _OBJECT) & (first != _LIST)).any():
         return None
     made: dict[str, list[int]] = {}
     for code, text in enumerate(texts):
@@ -301,11 +301,9 @@ def _value(text: str, field: str) -> Value | None:
 def _numbers(texts: Sequence[str], first: NDArray[Any]) -> Floats | None:
     """Each text as a number where the filter language compares it as one, else NaN; None where fewer than two are."""
     found = np.full(len(texts), np.nan)
-    plain = np.flatnonzero(np.isin(first, list("-0123456789")))
-    if len(plain):
-        every = np.array(texts, dtype=object)
-        found[plain] = pd.to_numeric(pd.Series(every[plain]), errors="coerce").to_numpy(dtype=np.float64)
-    quoted: list[int] = np.flatnonzero(first == '"').tolist()
+    plain: list[int] = np.flatnonzero((first == ord("-")) | ((first >= ord("0")) & (first <= ord("9")))).tolist()
+    found[plain] = [float(texts[code]) for code in plain]
+    quoted: list[int] = np.flatnonzero(first == _QUOTE).tolist()
     if not len(plain) and not any(_NUMERIC.fullmatch(texts[code][1:-1]) for code in quoted[:100]):
         return None
     for code in quoted:
@@ -321,7 +319,7 @@ def _whole(numbers: Floats, texts: Sequence[str]) -> bool:
     known = numbers[~np.isnan(numbers)]
     if not bool((np.floor(known) == known).all() and (np.abs(known) < 2.0**53).all()):
         return False
-    return all(len(text) <= 18 for text, n in zip(texts, numbers, strict=True) if not math.isnan(n))
+    return all(len(texts[code]) <= 18 for code in np.flatnonzero(~np.isnan(numbers)).tolist())
 
 
 def _lists(column: Column, codes: Ints, first: NDArray[Any], look: Look) -> Iterator[Attribute]:
@@ -333,7 +331,7 @@ def _lists(column: Column, codes: Ints, first: NDArray[Any], look: Look) -> Iter
     holders: dict[str, set[int]] = {}
     spelled: dict[str, str] = {}
     complete = True
-    for code in np.flatnonzero(first == "[").tolist():
+    for code in np.flatnonzero(first == _LIST).tolist():
         try:
             members = json.loads(column.texts[code], parse_float=Decimal, parse_int=Decimal)
         except (ValueError, RecursionError):

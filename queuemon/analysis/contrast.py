@@ -4,7 +4,8 @@ The method is a sequence of searches, each over all conditions on one attribute 
 
 1. Every value, presence, list member and interval, and every pair of them, is counted, unless so few failing jobs hold
    it that it cannot matter (support is anti-monotone: a pair has no more than its parts; MacroBase's DIFF, Abuzaid et
-   al., VLDB 2018). Conditions are ranked by their likelihood-ratio statistic less Schwarz's price per bound.
+   al., VLDB 2018). Pairs are searched on a draw of the jobs, and the best of them counted on all. Conditions are ranked
+   by their likelihood-ratio statistic less Schwarz's price per bound.
 2. The best one counts if Fisher's exact test, Bonferroni-corrected for *every* condition that the margins allowed (each
    interval and pair among them), stays below 5 %, and if its risk ratio is large enough to matter. A pair also has to
    beat each of its parts *inside that part*, with the same correction; else the part alone is the explanation.
@@ -21,7 +22,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from itertools import combinations
 from typing import Final
@@ -29,7 +30,17 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from queuemon.analysis.attributes import Attribute, Column, Discrete, Look, Measure, Ordered, attributes, deploys
+from queuemon.analysis.attributes import (
+    MAX_VALUES,
+    Attribute,
+    Column,
+    Discrete,
+    Look,
+    Measure,
+    Ordered,
+    attributes,
+    deploys,
+)
 from queuemon.analysis.explanation import Companion, Explanation, Finding
 from queuemon.analysis.intervals import refined
 from queuemon.analysis.separation import Deviance, log_p, risk
@@ -50,8 +61,9 @@ MAX_PAIRED: Final = 48
 #: What is named beside a finding: correlated with it at least so much (phi), and how many.
 COMPANION_PHI: Final = 0.5
 MAX_COMPANIONS: Final = 3
-#: Best pairs whose bounds are refined before they are compared.
-_REFINED_PAIRS: Final = 8
+#: Pairs are searched on so many jobs of each side (drawn with a fixed seed), the best of them counted on all.
+PAIR_JOBS: Final = 30_000
+_BEST_PAIRS: Final = 8
 
 Mask = NDArray[np.bool_]
 
@@ -84,7 +96,7 @@ def explain(
         tested=search.singles + search.pairs,
         findings=tuple(findings),
         covered=search.covered,
-        notes=(),
+        notes=search.notes(),
     )
 
 
@@ -123,6 +135,15 @@ class _Search:
         # All pairs of attributes count, those that are not tried too: which ones are was chosen by their failures.
         width = [a.tested if isinstance(a, Discrete) else len(a.items) for a in every]
         self.pairs = sum(width[i] * width[j] for i, j in self._combinations(range(len(every))))
+
+    def notes(self) -> tuple[str, ...]:
+        """What was capped, in words."""
+        made = []
+        if len(self.paired) < len(self.all):
+            made.append(f"Pairs were looked for among the {MAX_PAIRED} attributes that separate best alone.")
+        if any(isinstance(a, Discrete) and a.tested > len(a.nodes) for a in self.all):
+            made.append(f"Of attributes with more values, the {MAX_VALUES} that most failing jobs hold were looked at.")
+        return tuple(made)
 
     def _paired(self) -> list[int]:
         """The attributes for pairs: all, or the best by what they separate alone."""
@@ -168,8 +189,8 @@ class _Search:
     def _best(self) -> _Candidate | None:
         """The strongest condition that holds up."""
         alone = [c for c in self._alone() if self._holds(c, self.singles)]
-        floor = max((c.score for c in alone), default=0.0)
-        together = self._refined(self._together(floor))
+        pairs = sorted(self._together(), key=lambda found: -found[0])[:_BEST_PAIRS]
+        together = [self._refine((one, other)) for _, one, other in pairs]
         for candidate in sorted([*alone, *together], key=lambda c: (-c.score, len(c.parts))):
             if len(candidate.parts) == 1 or (self._holds(candidate, self.pairs) and self._beats_parts(candidate)):
                 return candidate
@@ -252,35 +273,29 @@ class _Search:
 
     # -- conditions on two attributes
 
-    def _together(self, floor: float) -> list[_Candidate]:
-        """The best pairs that may beat `floor`, the score of the best condition alone."""
-        kept: list[_Candidate] = []
+    def _together(self) -> Iterator[tuple[float, _Part, _Part]]:
+        """The best pair of each two attributes, with its score among the jobs that pairs are searched on."""
         width = [a.items.shape[1] for a in self.here]
-        bad_codes = [a.codes[self.failed] for a in self.here]
-        good = ~self.failed
-        good_codes = {i: self.here[i].codes[good] for i in self.paired}
+        rows_bad, rows_good = _drawn(self.failed), _drawn(~self.failed)
+        bad_codes = {i: self.here[i].codes[rows_bad] for i in self.paired}
+        good_codes = {i: self.here[i].codes[rows_good] for i in self.paired}
+        deviance = Deviance(len(rows_bad), len(rows_bad) + len(rows_good))
+        least = self.least * len(rows_bad) / self.n_failed
         for i, j in self._combinations(self.paired):
             shape = (width[i], width[j])
             bad = np.bincount(bad_codes[i] * width[j] + bad_codes[j], minlength=shape[0] * shape[1]).reshape(shape)
             left, right = self.here[i].items, self.here[j].items
             failing = np.rint(left @ bad @ right.T).astype(np.intp)
-            enough = failing >= self.least
-            # No pair separates better than one that selects its failing jobs alone.
-            bound = failing[enough]
-            if not len(bound) or self.deviance.of(bound, bound).max() - 2 * self.price <= floor:
+            enough = failing >= least
+            if not enough.any():
                 continue
             fine = np.bincount(good_codes[i] * width[j] + good_codes[j], minlength=shape[0] * shape[1]).reshape(shape)
             jobs = failing + np.rint(left @ fine @ right.T).astype(np.intp)
-            scores = np.where(enough, self.deviance.of(failing, jobs), 0.0)
+            scores = np.where(enough, deviance.of(failing, jobs), 0.0)
             scores -= self.price * (self._prices(i)[:, None] + self._prices(j)[None, :])
-            n = int(np.argmax(scores))
-            a, b = divmod(n, len(right))
-            if scores[a, b] <= 0:
-                continue
-            f, size = int(failing[a, b]), int(jobs[a, b])
-            parts = (self._part(i, a), self._part(j, b))
-            kept.append(_Candidate(parts=parts, failing=f, jobs=size, score=float(scores[a, b]), tested=(f, size)))
-        return kept
+            a, b = divmod(int(np.argmax(scores)), len(right))
+            if scores[a, b] > 0:
+                yield float(scores[a, b]), self._part(i, a), self._part(j, b)
 
     def _prices(self, i: int) -> NDArray[np.float64]:
         attribute = self.here[i]
@@ -294,13 +309,13 @@ class _Search:
             return _Part(i, item=item)
         return _Part(i, low=int(attribute.bounds[item][0]), high=int(attribute.bounds[item][1]))
 
-    def _refined(self, pairs: list[_Candidate]) -> list[_Candidate]:
-        """The best pairs with their intervals' bounds moved to where they separate best."""
-        best = sorted(pairs, key=lambda c: -c.score)[:_REFINED_PAIRS]
-        return [self._refine(c) if any(p.item < 0 for p in c.parts) else c for c in best]
+    def _counted(self, pair: tuple[_Part, ...]) -> tuple[int, int]:
+        selected = self._mask(pair, self.here)
+        return int(self.failed[selected].sum()), int(selected.sum())
 
-    def _refine(self, c: _Candidate) -> _Candidate:
-        parts = list(c.parts)
+    def _refine(self, pair: tuple[_Part, _Part]) -> _Candidate:
+        """A pair counted on all jobs, its intervals' bounds moved to where they separate best."""
+        parts, tested = list(pair), self._counted(pair)
         for n in (0, 1, 0):
             attribute = self.here[parts[n].attribute]
             if isinstance(attribute, Discrete):
@@ -311,15 +326,13 @@ class _Search:
             bad = np.bincount(attribute.ranks[inside & self.failed] + 1, minlength=size + 1)[1:]
             low, high = refined(bad, total, parts[n].low, parts[n].high, self.deviance)
             parts[n] = _Part(parts[n].attribute, low=low, high=high)
-        selected = self._mask(tuple(parts), self.here)
-        failing, jobs = int(self.failed[selected].sum()), int(selected.sum())
-        price = sum(self._part_price(p) for p in parts)
-        return replace(
-            c,
+        failing, jobs = self._counted(tuple(parts))
+        return _Candidate(
             parts=tuple(parts),
             failing=failing,
             jobs=jobs,
-            score=self._score(failing, jobs) - self.price * price,
+            score=self._score(failing, jobs) - self.price * sum(map(self._part_price, parts)),
+            tested=tested,
         )
 
     def _part_price(self, part: _Part) -> float:
@@ -389,3 +402,11 @@ class _Search:
         if isinstance(attribute, Discrete):
             return attribute.nodes[item]
         return attribute.node(int(attribute.bounds[item][0]), int(attribute.bounds[item][1]))
+
+
+def _drawn(side: Mask) -> NDArray[np.intp]:
+    """Rows of one side to search pairs on: all, or a draw of them that is the same each time."""
+    rows = np.flatnonzero(side)
+    if len(rows) <= PAIR_JOBS:
+        return rows
+    return np.sort(np.random.default_rng(len(rows)).choice(rows, PAIR_JOBS, replace=False))

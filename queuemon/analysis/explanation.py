@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 from queuemon.analysis.separation import Risk
@@ -63,8 +64,13 @@ class Explanation:
     findings: tuple[Finding, ...]
     #: Share of the failing jobs that some finding selects.
     covered: float
+    #: Which failing jobs were asked about, and what they share with the succeeding ones by choice.
+    where: str = ""
+    baseline: str = ""
+    since: datetime | None = None
+    until: datetime | None = None
     #: What was left out, sampled or capped, in the operator's words.
-    notes: tuple[str, ...]
+    notes: tuple[str, ...] = ()
 
     @property
     def verdict(self) -> str:

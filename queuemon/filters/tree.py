@@ -171,6 +171,19 @@ def depth(node: Node) -> int:
             return max(depth(p) for p in node.parts)
 
 
+def fields(node: Node) -> frozenset[str]:
+    """The fields that it asks for; a search asks for the error and the id."""
+    match node:
+        case Term(field=field):
+            return frozenset({field})
+        case Search():
+            return frozenset({"error", "id"})
+        case Not():
+            return fields(node.inner)
+        case And() | Or():
+            return frozenset().union(*(fields(part) for part in node.parts))
+
+
 def states(node: Node) -> frozenset[State] | None:
     """The parts of the states that a status term (or its negation) names exactly; None for any other node."""
     match node:

@@ -215,7 +215,7 @@ def test_a_quoted_text_is_read_as_it_was(text: str) -> None:
         ("status in (failed, complete)", 19, "write status:completed"),
         ("failed", 0, "status:failed"),
         ("status failed", 0, '"status" stands without a comparison'),
-        ("length>3", 0, "length stands without a path.*payload.tags length>=3"),
+        ("length>3", 0, '"length" stands without a path.*payload.tags length>=3'),
         ("payload.tags length~3", 19, "length cannot be compared with ~"),
         ("payload.tags length>x", 20, 'length cannot be "x".*a whole number'),
         ("status>failed", 6, "status cannot be compared with >"),
