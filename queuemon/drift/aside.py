@@ -218,11 +218,13 @@ def carry_out(
     whose job exists, which the list says.
     """
     queue, discard = entry.record.target, entry.record.options["discard"]
-    published = True
+    published, stopped = True, False
     at = entry.cursor.int if entry.cursor is not None else 0
     for n, digest in enumerate(entry.record.options["digests"]):
-        if n < at or not entry.running or (stop is not None and stop.is_set()):
+        if n < at or not entry.running:
             continue
+        if stopped := stop is not None and stop.is_set():
+            break
         raw = next((r for r in _raws(store, queue) if digest_of(r)[:16] == digest), None)
         publication: int | None = None
         with journal.turn(entry) as (connection, held):
@@ -265,7 +267,8 @@ def carry_out(
         verb = "Discarded" if discard else "Adopted"
         why = "".join(f" {n:,} {reason_}." for reason_, n in held.skipped.items())
         state = "done" if record.done >= record.planned else "partly" if record.done else "refused"
-        summary = f"{verb} {record.done:,} of {record.planned:,}.{why}"
+        state = "stopped" if stopped else state
+        summary = f"{'Stopped on request. ' * stopped}{verb} {record.done:,} of {record.planned:,}.{why}"
         return result(journal.end(connection, held, state=state, summary=summary, published=published))
 
 
@@ -276,8 +279,10 @@ def _adopt(connection: Any, store: Store, queue: str, raw: bytes) -> tuple[str, 
     except InvalidValue as error:
         return error.found, None, None
     floor = lists.markers(store, lists.Meter(), [str(job_id)]).get(str(job_id), 0)
-    new = max(gen, floor) + 1
-    if not drift_repairs.adopt(connection, store.tables, job_id=job_id, queue=queue, payload=payload, gen=new):
+    made = drift_repairs.adopt(
+        connection, store.tables, job_id=job_id, queue=queue, payload=payload, above=max(gen, floor)
+    )
+    if not made:
         return "a job with its id exists", None, None
     return "", job_id, outbox.add(connection, store.tables, [job_id])
 

@@ -151,12 +151,19 @@ def raise_epoch(connection: Connection, t: Tables, queue: str, *, above: int) ->
     return connection.execute(changed).rowcount == 1
 
 
-def adopt(connection: Connection, t: Tables, *, job_id: UUID, queue: str, payload: str, gen: int) -> bool:
-    """Make a row of a quarantined element: waiting, due now, with fresh attempts; False where the id has a row."""
-    j, q = t.jobs, t.job_queues
+def adopt(connection: Connection, t: Tables, *, job_id: UUID, queue: str, payload: str, above: int) -> bool:
+    """Make a row of a quarantined element: waiting, due now, with fresh attempts; False where the id has a row.
+
+    Its generation is above the given one and every one that a job of this id had before it was deleted: an old
+    snapshot of Redis may have brought the element back.
+    """
+    j, q, logs, u = t.jobs, t.job_queues, t.job_logs, t.undo_jobs
+    logged = select(func.max(logs.c.gen)).where(logs.c.job_id == job_id).scalar_subquery()
+    kept = select(func.max(cast(u.c.row.op("->>")("gen"), Integer))).where(u.c.job_id == job_id).scalar_subquery()
+    gen = func.greatest(above, func.coalesce(logged, 0), func.coalesce(kept, 0)) + 1
     values = select(
         literal(job_id, Uuid), q.c.name, cast(literal(payload, Text), JSONB),
-        literal(t.status_word(JobStatus.WAITING)), literal(0), literal(gen), q.c.max_attempts,
+        literal(t.status_word(JobStatus.WAITING)), literal(0), gen, q.c.max_attempts,
         func.now(), func.now(), func.now(), func.now() + literal(EXPIRY),
     ).where(q.c.name == queue)  # fmt: skip
     columns = (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
@@ -262,6 +263,26 @@ def test_a_quarantined_element_becomes_a_job_with_its_payload_digit_for_digit(si
     assert site.redis.lrange("queuemon:quarantine:mail", 0, -1) == [b"\x1b[2Jjunk"]
     assert site.counts() == {}
     assert site.wb.apply(plan).repeated
+
+
+def test_an_adopted_job_starts_in_no_generation_in_which_it_ran_before_it_was_deleted(site: Site) -> None:
+    [job] = site.plant.rows(1, status="'failed'", gen="4", finished_at="now()")
+    site.plant.push([job], gen=1)
+    site.wb.apply(site.wb.plan("delete", [job]), reason="test")
+    [raw] = site.plant.redis.lrange("queue:mail", 0, -1)
+    site.plant.redis.rpush("queuemon:quarantine:mail", raw)
+    site.wb.apply(site.wb.plan("adopt", "mail"), reason="test")
+    assert [row["gen"] for row in site.plant.sql("SELECT gen FROM jobs")] == [5]
+
+
+def test_an_adoption_that_is_stopped_goes_on_when_it_is_resumed(site: Site) -> None:
+    elements = [json.dumps({"id": str(uuid7()), "gen": 1, "queue": "mail", "payload": {}}) for _ in range(3)]
+    site.plant.redis.rpush("queuemon:quarantine:mail", *elements)
+    stop = threading.Event()
+    stopped = site.wb.apply(site.wb.plan("adopt", "mail"), stop=stop, progress=lambda _: stop.set())
+    assert (stopped.state, stopped.done) == ("stopped", 1)
+    done = site.wb.resume_action(stopped.id)
+    assert (done.state, done.done) == ("done", 3)
 
 
 def test_an_element_whose_job_exists_is_not_adopted(site: Site) -> None:

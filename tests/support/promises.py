@@ -108,7 +108,9 @@ def _actions(world: World) -> Iterator[str]:
         if not kind.bulk and kind not in SUMMED:
             continue
         accounted = row["done"] + sum(row["skipped"].values()) + row["gone"]
-        if accounted > row["planned"] or (row["state"] in ENDED and accounted < row["planned"]):
+        # A filter may come to match more of what existed at its cutoff; a selection is what it is.
+        more = accounted > row["planned"] and row["ids"] is not None
+        if more or (row["state"] in ENDED and accounted < row["planned"]):
             yield f"{what} is {row['state']}: {row['planned']} planned, {accounted} accounted for"
         if kind is not ActionKind.CANARY and row["done"] != named.get(row["id"], 0):  # its steps name them
             yield f"{what}: {row['done']} done, its chunks name {named.get(row['id'], 0)}"

@@ -38,15 +38,19 @@ class Between(threading.Event):
         super().__init__()
         self.world, self.looks, self.workers = world, looks, workers
 
-    def wait(self, timeout: float | None = None) -> bool:
-        """No time passes."""
-        if self.looks is not None:
+    def is_set(self) -> bool:
+        """A look."""
+        if self.looks is not None and not super().is_set():
             self.looks -= 1
             if self.looks < 0:
                 self.set()
-        if self.workers and not self.is_set():
+        return super().is_set()
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """A look; no time passes."""
+        if not self.is_set() and self.workers:
             self.world.work()
-        return self.is_set()
+        return super().is_set()
 
 
 class World:
@@ -77,7 +81,9 @@ class World:
         self.redis.flushdb()
         for name, most in QUEUES.items():
             self.sql("INSERT INTO job_queues (name, concurrency, max_attempts) VALUES (:n, 2, :m)", n=name, m=most)
-        self.redis.set(self.store.redis.keys.epoch, self._ready())  # a relay has looked
+        # A relay has looked, not for the first time.
+        self.sql("INSERT INTO queuemon.rollup_state (name, txid) VALUES ('redis', '0') ON CONFLICT DO NOTHING")
+        self.redis.set(self.store.redis.keys.epoch, self._ready())
         for memory in (self.acknowledged, self.asked, self.answered, self.poison):
             memory.clear()
         self.seen, self.zombies, self._saved = Seen(), [], []
@@ -174,8 +180,10 @@ class World:
             states=list(states),
         ):
             stop = Between(self, 8, workers=True) if row["kind"] == ActionKind.CANARY else None  # it waits for them
+            self.answered.discard(row["id"])
             with dies_after(self.wb.store, death):
                 self.wb.resume_action(row["id"], stop=stop)
+                self.answered.add(row["id"])
 
     def relay(self, *, death: int | None = None, only: str = "") -> None:
         """One step of every duty, by a relay that has been calm for long enough, or of one duty."""
