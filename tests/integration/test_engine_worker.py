@@ -131,7 +131,7 @@ def test_a_payload_that_cannot_be_decoded_fails_its_attempt_and_not_the_worker(r
     rig.sql("UPDATE jobs SET payload = (repeat('[', 6000) || repeat(']', 6000))::jsonb")
     with rig.worker(lambda _job: None):
         rig.until("failed", 1)
-    assert [log["error_type"] for log in rig.logs(job_id)] == ["RecursionError"]
+    assert [log["error_type"] for log in rig.logs(job_id)] == ["queuemon.engine.worker.UnreadablePayload"]
 
 
 # ------------------------------------------------------------------------------------------------------------- claims
