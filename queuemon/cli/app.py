@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from queuemon.cli import act, demo, drift, engine, jobs, queues, runbook, setup, status, trail
+from queuemon.cli import act, alerts, demo, drift, engine, jobs, queues, runbook, setup, status, trail
 from queuemon.cli.options import EXIT_CODES, Session
 
 SEE, FIX, RUN, TRY = "See", "Fix", "Set up and run", "Runbooks and demo"
@@ -108,6 +108,7 @@ _add(
     relay=engine.relay,
     worker=engine.worker,
     supervisor=engine.supervisor,
+    exporter=alerts.exporter,
 )
 
 _quarantine = typer.Typer(help="What was set aside: list, adopt, discard.", no_args_is_help=True, **PLAIN)

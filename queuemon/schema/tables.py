@@ -79,6 +79,7 @@ class Tables:
     job_counts: Table
     job_deltas: Table
     minutes: Table
+    totals: Table
     rollup_state: Table
     deploy_marks: Table
     alert_state: Table
@@ -281,6 +282,15 @@ def build(mapped: Mapped | None = None) -> Tables:
             ("kind", Text, pk),  # arrived, completed (jobs); attempt-completed, attempt-failed
             ("minute", TIMESTAMPTZ, pk),
             ("n", BigInteger, required),
+            own=True,
+        ),
+        totals=table(  # since counting began; measure and bucket: store/totals.py
+            "totals",
+            ("queue", Text, pk),
+            ("measure", Text, pk),
+            ("bucket", SmallInteger, pk),
+            ("n", BigInteger, required),
+            ("seconds", Double, required),
             own=True,
         ),
         rollup_state=table(

@@ -1,4 +1,5 @@
-"""Folding: deltas of the counters into job_counts and minutes, and finished attempts into minutes. The relay calls it.
+"""Folding: deltas of the counters into job_counts and minutes, finished attempts into minutes and totals. The relay
+calls it.
 
 Readers add what is not folded yet, so their numbers are exact whether or not anybody folds.
 """
@@ -8,6 +9,7 @@ from __future__ import annotations
 from sqlalchemy import Connection, text
 
 from queuemon.schema.tables import Tables
+from queuemon.store.totals import BOUNDS
 
 #: One folder at a time; a second one goes away instead of waiting.
 _LOCK = 0x666F6C64
@@ -36,6 +38,10 @@ WITH gone AS (
     ) AS event
     GROUP BY 1, 2, 3 HAVING sum(n) <> 0
     ON CONFLICT (queue, kind, minute) DO UPDATE SET n = kept.n + excluded.n
+), total AS (
+    INSERT INTO queuemon.totals AS kept (queue, measure, bucket, n, seconds)
+    SELECT queue, 'created', 0, sum(n), 0 FROM gone WHERE arrived IS NOT NULL GROUP BY queue HAVING sum(n) > 0
+    ON CONFLICT (queue, measure, bucket) DO UPDATE SET n = kept.n + excluded.n
 )
 SELECT count(*) FROM gone
 """)
@@ -47,15 +53,36 @@ WITH horizon AS (
 ), moved AS (
     UPDATE queuemon.rollup_state SET txid = horizon.new, at = now() FROM horizon
     WHERE name = 'attempts' AND horizon.new > horizon.old
-), fresh AS (
-    SELECT queue, 'attempt-' || status AS kind, date_trunc('minute', finished_at) AS minute, count(*) AS n
+), fresh AS MATERIALIZED (
+    SELECT kind, queue, status, job_id, finished_at, duration_ms / 1000.0 AS duration,
+        extract(epoch FROM started_at - due_at)::float8 AS waited
     FROM job_logs, horizon
-    WHERE kind = 'attempt' AND txid >= horizon.old AND txid < horizon.new GROUP BY 1, 2, 3
+    WHERE kind IN ('attempt', 'expire') AND txid >= horizon.old AND txid < horizon.new
 ), timed AS (
-    INSERT INTO queuemon.minutes AS kept (queue, kind, minute, n) SELECT queue, kind, minute, n FROM fresh
+    INSERT INTO queuemon.minutes AS kept (queue, kind, minute, n)
+    SELECT queue, 'attempt-' || status, date_trunc('minute', finished_at), count(*) FROM fresh WHERE kind = 'attempt'
+    GROUP BY 1, 2, 3
     ON CONFLICT (queue, kind, minute) DO UPDATE SET n = kept.n + excluded.n
+), measured AS (
+    SELECT queue, status AS measure, duration AS seconds FROM fresh WHERE kind = 'attempt'
+    UNION ALL
+    SELECT queue, 'waited', greatest(waited, 0) FROM fresh WHERE kind = 'attempt' AND waited IS NOT NULL
+    UNION ALL
+    SELECT queue, 'expired', 0 FROM fresh WHERE kind = 'expire'
+    UNION ALL
+    SELECT f.queue, 'in-target', extract(epoch FROM f.finished_at - j.created_at)
+    FROM fresh AS f JOIN jobs AS j ON j.id = f.job_id JOIN job_queues AS q ON q.name = f.queue
+    WHERE f.kind = 'attempt' AND f.status = 'completed'
+        AND f.finished_at - j.created_at <= make_interval(secs => q.target_seconds)
+), total AS (
+    INSERT INTO queuemon.totals AS kept (queue, measure, bucket, n, seconds)
+    SELECT queue, measure, (SELECT count(*) FROM unnest(CAST(:bounds AS float8[])) AS bound WHERE bound < seconds),
+        count(*), sum(seconds)
+    FROM (SELECT queue, measure, coalesce(seconds, 0)::float8 AS seconds FROM measured) AS m GROUP BY 1, 2, 3
+    ON CONFLICT (queue, measure, bucket) DO UPDATE
+        SET n = kept.n + excluded.n, seconds = kept.seconds + excluded.seconds
 )
-SELECT coalesce(sum(n), 0) FROM fresh
+SELECT count(*) FROM fresh WHERE kind = 'attempt'
 """)
 
 
@@ -72,4 +99,4 @@ def fold_attempts(connection: Connection, t: Tables) -> int:
     del t
     if not connection.execute(_TRY_LOCK, {"key": _LOCK + 1}).scalar_one():
         return 0
-    return int(connection.execute(_FOLD_ATTEMPTS).scalar_one())
+    return int(connection.execute(_FOLD_ATTEMPTS, {"bounds": list(BOUNDS)}).scalar_one())

@@ -1,0 +1,1 @@
+"""What leaves the house: metrics for Prometheus, alert rules, PagerDuty, a Grafana board."""
