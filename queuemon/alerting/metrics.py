@@ -13,7 +13,6 @@ from typing import Final
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
-from prometheus_client.utils import floatToGoString
 
 from queuemon.alerting.reading import Reading
 from queuemon.contract import JobStatus
@@ -23,7 +22,7 @@ from queuemon.store.totals import BOUNDS, Distribution, Totals
 
 PREFIX: Final = "queuemon_"
 
-_LE: Final = (*(floatToGoString(bound) for bound in BOUNDS), "+Inf")
+_LE: Final = (*(repr(bound) for bound in BOUNDS), "+Inf")
 
 
 class Readings(Collector):
