@@ -202,7 +202,20 @@ def test_the_help_names_what_an_operator_looks_for(capsys: pytest.CaptureFixture
 
 
 def test_every_command_that_shows_something_has_json() -> None:
-    silent = {"lab", "serve", "relay", "worker", "supervisor", "up", "down", "env", "scenario", "deploy", "bench"}
+    silent = {
+        "lab",
+        "serve",
+        "relay",
+        "worker",
+        "supervisor",
+        "exporter",
+        "up",
+        "down",
+        "env",
+        "scenario",
+        "deploy",
+        "bench",
+    }
     for words, command in commands():
         if words[-1] not in silent:
             assert "--json" in {o for p in command.params for o in p.opts}, words

@@ -1,0 +1,158 @@
+"""The exporter over real stores: counters equal what the database holds, scrapes share a read, a store away is said."""
+
+from __future__ import annotations
+
+import threading
+import urllib.request
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from queuemon.alerting.exporter import serving
+from queuemon.alerting.reading import Reader, Shared
+from queuemon.errors import StackError
+from queuemon.store import rollups
+from queuemon.workbench import Workbench
+from tests.support.engine import Rig
+from tests.support.wait import wait_until
+
+pytestmark = pytest.mark.integration
+
+Page = Mapping[tuple[str, frozenset[tuple[str, str]]], float]
+
+
+@pytest.fixture
+def workbench(rig: Rig) -> Iterator[Workbench]:
+    with Workbench(rig.store.settings) as opened:
+        yield opened
+
+
+def scrape(port: int) -> Page:
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=30) as answer:
+        page = answer.read().decode()
+    return {
+        (sample.name, frozenset(sample.labels.items())): sample.value
+        for family in text_string_to_metric_families(page)
+        for sample in family.samples
+    }
+
+
+def of(page: Page, name: str, **labels: str) -> float:
+    return page[f"queuemon_{name}", frozenset(labels.items())]
+
+
+def _sometimes(job: Any) -> None:
+    if job.payload["n"] % 3 == 0:
+        raise ValueError("no")
+
+
+def _work(rig: Rig, jobs: int) -> None:
+    for n in range(jobs):
+        rig.producer.enqueue("mail", {"n": n}, max_attempts=1)
+    failed = (jobs + 2) // 3
+    with rig.worker(_sometimes):
+        rig.until("completed", rig.count("completed") + rig.count("waiting") + rig.count("active") - failed)
+        wait_until(lambda: not rig.count("waiting") + rig.count("active"), message="all jobs have ended")
+    rig.relay().fold()
+
+
+def test_counters_and_histograms_equal_the_log_and_do_not_fall_when_it_is_purged(
+    rig: Rig, workbench: Workbench
+) -> None:
+    _work(rig, 9)
+    with serving(workbench, host="127.0.0.1", port=0, seconds=0) as port:
+        page = scrape(port)
+        assert of(page, "jobs_created_total", queue="mail") == 9
+        assert of(page, "jobs_completed_total", queue="mail") == 6
+        assert of(page, "jobs_failed_total", queue="mail") == 3
+        assert of(page, "jobs_within_target_total", queue="mail") == 6
+        assert of(page, "job_duration_seconds_count", queue="mail", result="completed") == 6
+        assert of(page, "job_waiting_seconds_count", queue="mail") == 9
+        (row,) = rig.sql("SELECT sum(duration_ms) / 1000 AS s FROM job_logs WHERE status = 'completed'")
+        assert of(page, "job_duration_seconds_sum", queue="mail", result="completed") == pytest.approx(row["s"])
+        for bound in ("0.01", "0.5", "60.0"):
+            (row,) = rig.sql(
+                "SELECT count(*) AS n FROM job_logs"
+                f" WHERE kind = 'attempt' AND started_at - due_at <= interval '{bound} s'"
+            )
+            assert of(page, "job_waiting_seconds_bucket", queue="mail", le=bound) == row["n"]
+        rig.sql("DELETE FROM job_logs")
+        rig.sql("DELETE FROM jobs")
+        rig.relay().fold()
+        after = scrape(port)
+        assert of(after, "jobs_completed_total", queue="mail") == 6
+        assert of(after, "jobs_created_total", queue="mail") == 9
+
+
+def test_an_attempt_that_commits_late_is_counted_once(rig: Rig, workbench: Workbench) -> None:
+    job_id = rig.producer.enqueue("mail", {})
+    insert = (
+        "INSERT INTO job_logs (job_id, queue, kind, gen, status, finished_at, duration_ms)"
+        f" VALUES ('{job_id}', 'mail', 'attempt', 1, 'completed', now(), 5)"
+    )
+    with rig.store.postgres.begin() as late:
+        late.exec_driver_sql(insert)
+        rig.sql(insert)  # a younger transaction commits first
+        for _ in range(2):
+            rig.relay().fold()
+    for _ in range(2):
+        rig.relay().fold()
+    with serving(workbench, host="127.0.0.1", port=0, seconds=0) as port:
+        assert of(scrape(port), "jobs_completed_total", queue="mail") == 2
+
+
+def test_two_relays_that_fold_at_once_count_nothing_twice(rig: Rig, workbench: Workbench) -> None:
+    _work(rig, 6)
+    _ = [rig.producer.enqueue("mail", {}) for _ in range(50)]
+    rig.sql(
+        "INSERT INTO job_logs (job_id, queue, kind, gen, status, finished_at, duration_ms)"
+        " SELECT id, queue, 'attempt', 1, 'completed', now(), 5 FROM jobs"
+    )
+
+    def fold(_: int) -> None:
+        with rig.store.postgres.begin() as connection:
+            rollups.fold_counts(connection, rig.store.tables)
+        with rig.store.postgres.begin() as connection:
+            rollups.fold_attempts(connection, rig.store.tables)
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(fold, range(16)))
+    with serving(workbench, host="127.0.0.1", port=0, seconds=0) as port:
+        page = scrape(port)
+    assert of(page, "jobs_created_total", queue="mail") == 56
+    assert of(page, "jobs_completed_total", queue="mail") == 4 + 56
+
+
+def test_fifty_scrapes_at_once_are_one_reading(rig: Rig, workbench: Workbench) -> None:
+    rig.producer.enqueue("mail", {})
+    shared = Shared(Reader(workbench).read, seconds=60)
+    barrier = threading.Barrier(50)
+
+    def get(_: int) -> int:
+        barrier.wait()
+        return id(shared.get())
+
+    with ThreadPoolExecutor(50) as pool:
+        assert len(set(pool.map(get, range(50)))) == 1
+    assert shared.reads == 1
+
+
+def test_scraping_changes_nothing(rig: Rig, workbench: Workbench) -> None:
+    _work(rig, 3)
+    before = rig.sql("SELECT sum(n) AS n FROM queuemon.totals")
+    with serving(workbench, host="127.0.0.1", port=0, seconds=0) as port:
+        scrape(port)
+        assert of(scrape(port), "up", store="postgresql") == 1
+    assert rig.sql("SELECT sum(n) AS n FROM queuemon.totals") == before
+
+
+def test_a_port_in_use_is_said_in_words(workbench: Workbench) -> None:
+    with (
+        serving(workbench, host="127.0.0.1", port=0, seconds=1) as port,
+        pytest.raises(StackError, match=f"127.0.0.1:{port}"),
+        serving(workbench, host="127.0.0.1", port=port, seconds=1),
+    ):
+        pass
