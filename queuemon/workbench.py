@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from types import TracebackType
 from typing import IO, TYPE_CHECKING, Any, Self, cast
 from uuid import UUID
@@ -44,6 +44,8 @@ if TYPE_CHECKING:
 
     from queuemon.actions.applying import Carrier
     from queuemon.analysis.explanation import Explanation
+    from queuemon.analysis.forecast import Forecast
+    from queuemon.analysis.onset import Onset
     from queuemon.analysis.timeline import Timeline
     from queuemon.analysis.window import When
     from queuemon.drift.aside import Quarantined
@@ -256,6 +258,60 @@ class Workbench:
             )
             happened = counting.happened(connection, t, since=wanted.since, until=wanted.until)
         return curves.reconstruct(reading, wanted, cells, happened)
+
+    def onset(
+        self,
+        queue: str | None = None,
+        since: When = "6h",
+        until: When | None = None,
+        *,
+        timeline: Timeline | None = None,
+    ) -> Onset:
+        """When failure rate and depth changed within a window, of one queue or all, and which deploys and actions lie
+        just before: "failures rose from 0.4 % to 37 % at 14:03, 2 min after deploy 2026.10.3".
+
+        Of a `timeline` that was read already, its own changes. Raises what `timeline` raises.
+        """
+        from queuemon.analysis import onset
+        from queuemon.analysis import timeline as curves
+        from queuemon.analysis.window import window
+
+        if timeline is None:
+            # As fine as its buckets may be: a minute for up to eight hours.
+            now = datetime.now(UTC)
+            length = window(since, until, now=now, longest=timedelta(days=32)).length.total_seconds()
+            bucket = next((n for n in curves.NICE if length / n <= onset.BUCKETS), curves.NICE[-1])
+            timeline = self.timeline(queue, since, until, bucket=bucket)
+        return onset.find(timeline)
+
+    def forecast(self, queue: str, workers: int | Sequence[int] | None = None) -> Forecast:
+        """When a queue's backlog will be gone: as it is now, and with other numbers of workers.
+
+        From what came and went in the minutes since conditions last changed (at most two hours), the rhythm of arrivals
+        of up to seven days, and what each worker did. Raises UnknownQueue, InvalidValue.
+        """
+        from queuemon.analysis import forecast as outlook
+        from queuemon.store import backlog, numbers
+
+        others = (workers,) if isinstance(workers, int) else tuple(workers or ())
+        if any(not 0 < n <= self.settings.concurrency_limit for n in others) or len(others) > 20:
+            raise InvalidValue(
+                f"workers is {workers}", expected=f"1 to {self.settings.concurrency_limit:,} each, at most 20"
+            )
+        name, t = self.queue_name(queue), self.store.tables
+        seen = self.timeline(name, timedelta(minutes=outlook.LOOK_BACK + 1), bucket=60)
+        came = [p.due - p.left for p in seen.whole]
+        went = [p.started + p.expired for p in seen.whole]
+        minutes = outlook.present(came, went).minutes
+        with self.store.postgres.begin(read_only=True) as connection:
+            days = backlog.known_days(connection, t, name, until=seen.clock, most=7)
+            past = backlog.arrivals(connection, t, name, until=seen.clock, days=days)
+            ended = backlog.served_by(connection, t, name, since=seen.clock - timedelta(minutes=minutes))
+            paused = next(q.paused for q in numbers.queues(connection, t) if q.name == name)
+        return outlook.forecast(
+            name, seen.points[-1].depth, came, went, clock=seen.clock, workers=outlook.crew(ended), others=others,
+            rhythm=outlook.rhythm(past, days=days), paused=paused,
+        )  # fmt: skip
 
     def explain(
         self,

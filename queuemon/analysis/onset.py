@@ -112,13 +112,15 @@ class Onset:
 def find(timeline: Timeline) -> Onset:
     """The changes of a timeline; buckets that are still filling are left out. 480 buckets take about 0.1 s."""
     points = timeline.whole
-    each = -(-len(points) // BUCKETS) if points else 1
+    if not points:
+        return Onset(window=timeline.window, bucket_seconds=timeline.bucket_seconds, changes=())
+    each = -(-len(points) // BUCKETS)
     seconds = timeline.bucket_seconds * each
     failed, finished, depth = _series(points, each)
     found = []
     for what, marks in (("failure rate", rates(failed, finished)), ("depth", depths(depth, bucket_seconds=seconds))):
         for r in marks:
-            at = points[0].at + timedelta(seconds=seconds * r.start)
+            at = points[len(points) % each].at + timedelta(seconds=seconds * r.start)
             found.append(
                 Change(
                     what=what, at=at, settled=at + timedelta(seconds=seconds * (r.end - r.start)), before=r.before,
@@ -131,11 +133,11 @@ def find(timeline: Timeline) -> Onset:
 
 def _series(points: Sequence[TimelinePoint], each: int) -> tuple[Array, Array, Array]:
     n = len(points) // each
-    used = points[len(points) - n * each :] if n else ()
+    used = points[len(points) % each :]
     shape = (n, each)
     failed = np.array([p.failed for p in used], dtype=np.float64).reshape(shape).sum(axis=1)
     finished = np.array([p.finished for p in used], dtype=np.float64).reshape(shape).sum(axis=1)
-    depth = np.array([p.depth for p in used], dtype=np.float64).reshape(shape)[:, -1] if n else np.empty(0)
+    depth = np.array([p.depth for p in used], dtype=np.float64).reshape(shape)[:, -1]
     return failed, finished, depth
 
 

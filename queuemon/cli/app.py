@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from queuemon.cli import act, alerts, demo, drift, engine, jobs, queues, runbook, setup, status, trail
+from queuemon.cli import act, alerts, demo, drift, engine, jobs, queues, runbook, setup, status, timeline, trail
 from queuemon.cli.options import EXIT_CODES, Session
 
 SEE, FIX, RUN, TRY = "See", "Fix", "Set up and run", "Runbooks and demo"
@@ -69,6 +69,8 @@ _add(
     status=status.status,
     jobs=jobs.jobs,
     job=jobs.job,
+    timeline=timeline.timeline,
+    forecast=timeline.forecast,
     pauses=queues.pauses,
     drift=drift.drift,
     doctor=setup.doctor,

@@ -113,7 +113,21 @@ def static(value: Any, keys: Keys = KEYS) -> Static:
 
 
 def _render(value: Any, keys: Keys) -> tuple[Safe, str]:
+    from queuemon.analysis.forecast import Forecast
+    from queuemon.analysis.onset import Onset
+    from queuemon.analysis.timeline import Timeline
+
     match value:
+        case Timeline():
+            from queuemon.render import timeline
+
+            return timeline.html(value, keys), timeline.text(value, keys)
+        case Onset():
+            return join(el("p", sentence) for sentence in value.sentences), clean(
+                "\n".join(value.sentences), TRACE, lines=True
+            )
+        case Forecast():
+            return el("p", el("code", keys.display(value.queue)), f": {value.sentence}"), clean(value.sentence, 2_000)
         case Snapshot():
             return snapshot(value, keys), snapshot_text(value, keys)
         case JobPage():

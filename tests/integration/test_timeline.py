@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
@@ -14,6 +15,7 @@ import pytest
 from sqlalchemy import text
 
 from queuemon.analysis.timeline import Timeline
+from queuemon.cli import run
 from queuemon.config import Settings
 from queuemon.engine.producer import Producer
 from queuemon.errors import InvalidValue, LimitExceeded, UnknownQueue
@@ -283,3 +285,76 @@ def test_windows_that_mean_nothing_are_refused(life: Life) -> None:
         life.wb.timeline(since="30d", bucket=60)
     with pytest.raises(UnknownQueue):
         life.wb.timeline("nowhere")
+
+
+def _incident(life: Life) -> None:
+    """Two hours of mail: a deploy breaks a third of it at 08:40, and at 09:20 far more comes than is served."""
+    life.sql(
+        "INSERT INTO job_logs (job_id, queue, gen, attempt, status, worker_id, due_at, started_at, finished_at)"
+        " SELECT gen_random_uuid(), 'mail', 1, 1,"
+        "  CASE WHEN n % 100 < CASE WHEN m >= 40 THEN 33 ELSE 1 END THEN 'failed' ELSE 'completed' END, 'w-' || n % 4,"
+        "  at + n * interval '0.2 s', at + n * interval '0.2 s', at + n * interval '0.2 s'"
+        " FROM generate_series(0, 119) AS m, generate_series(0, 199) AS n,"
+        " LATERAL (SELECT CAST(:start AS timestamptz) + m * interval '1 minute' AS at) AS t",
+        start=START,
+    )
+    life.sql(
+        "INSERT INTO jobs (id, queue, run_at, created_at) SELECT gen_random_uuid(), 'mail', at, at"
+        " FROM generate_series(80, 119) AS m, generate_series(1, 30) AS n,"
+        " LATERAL (SELECT CAST(:start AS timestamptz) + m * interval '1 minute' AS at) AS t",
+        start=START,
+    )
+    life.sql("INSERT INTO queuemon.deploy_marks (name, at) VALUES ('2026.10.3', :at)", at=START + 38 * MINUTE)
+    life.clock.set(START + 120 * MINUTE)
+
+
+def test_the_onset_is_told_with_the_deploy_before_it(life: Life) -> None:
+    _incident(life)
+    rate, depth = life.wb.onset("mail", since=START).changes
+    assert rate.sentence == "failures rose from 1.0 % to 33 % at 08:40, 2 min after deploy 2026.10.3"
+    assert abs(depth.at - (START + 80 * MINUTE)) <= 2 * MINUTE
+    assert depth.what == "depth"
+    assert life.wb.onset(timeline=life.wb.timeline("reports", since=START)).changes == ()
+
+
+def test_a_backlog_is_forecast_at_the_present_rate_and_with_other_crews(life: Life) -> None:
+    _incident(life)
+    found = life.wb.forecast("queue:mail", [8, 4])
+    assert found.depth == 40 * 30
+    assert found.arrivals_per_second == pytest.approx(230 / 60, rel=0.03)
+    assert found.service_per_second == pytest.approx(200 / 60, rel=0.03)
+    assert found.workers == pytest.approx(4, rel=0.05)
+    now, eight, four = found.outlooks
+    assert now.never
+    assert four.never
+    assert eight.latest is not None
+    assert eight.latest - life.clock.at < timedelta(minutes=15)
+    life.wb.pause("mail")
+    assert "the queue is paused" in life.wb.forecast("mail").sentence
+    assert life.wb.forecast("reports").sentence == "nothing waits"
+    for workers in (0, [1] * 21, 10_000):
+        with pytest.raises(InvalidValue):
+            life.wb.forecast("mail", workers)
+
+
+def test_the_commands_say_and_print_the_same(life: Life, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+    _incident(life)
+    settings = life.wb.settings
+    monkeypatch.setenv("QUEUEMON_DATABASE_URL", settings.database_url.get_secret_value())
+    monkeypatch.setenv("QUEUEMON_REDIS_URL", settings.redis_url.get_secret_value())
+    assert run(["timeline", "mail", "--since", START.isoformat()]) == 0
+    told = capsys.readouterr().out
+    assert "Failures rose from 1.0 % to 33 % at 08:40, 2 min after deploy 2026.10.3." in told
+    assert "▁" in told
+    assert run(["timeline", "--since", START.isoformat(), "--json"]) == 0
+    values = json.loads(capsys.readouterr().out)
+    assert values["points"][-1]["depth"] == 1_200
+    assert values["changes"][0]["sentence"].startswith("failures rose")
+    assert run(["forecast", "mail", "--workers", "8"]) == 0
+    told = capsys.readouterr().out
+    assert "Never at the present rate" in told
+    assert "with 8 workers 10:0" in told
+    assert run(["forecast", "mail", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["outlooks"][0]["never"] is True
+    assert run(["timeline", "nowhere"]) == 2
+    assert run(["timeline", "--since", "soon"]) == 2
