@@ -25,6 +25,7 @@ def main() -> None:
     parser.add_argument("what", nargs="*", help="reads, writers, drift, retry, timeline (default: all)")
     parser.add_argument("--sizes", default="10000,1000000,10000000", help="numbers of jobs, smallest first")
     parser.add_argument("--pairs", type=int, default=5, help="interleaved pairs of the writers' measurement")
+    parser.add_argument("--jobs", type=int, default=100_000, help="failed jobs of the retry")
     parser.add_argument("--elements", type=int, default=1_000_000, help="list elements and waiting rows of drift")
     parser.add_argument("--dir", default=None, help="where the servers' data goes (10 M jobs need about 12 GB)")
     options = parser.parse_args()
@@ -52,7 +53,7 @@ def main() -> None:
                 if "drift" in wanted:
                     drift.run(workbench.store, options.elements)
                 if "retry" in wanted:
-                    retry.run(workbench.store, urls.database_url)
+                    retry.run(workbench.store, urls.database_url, options.jobs)
                 if "writers" in wanted:
                     writers.run(workbench.store, urls.database_url, pairs=options.pairs)
                 if "timeline" in wanted:

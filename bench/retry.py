@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+import os
 import statistics
-import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import psycopg
-from sqlalchemy import event, text
+from sqlalchemy import text
 
+from bench import bystander
 from queuemon import actions
+from queuemon.actions import turns
+from queuemon.actions.turns import Turn
+from queuemon.contract import PUBLISH_BATCH
+from queuemon.engine import publisher
 from queuemon.store import Store
+from queuemon.store.outbox import Publication
 
 _QUEUE = "email-sending"
 _FILL = (
@@ -26,49 +34,88 @@ _BARE = (
     " finished_at = NULL, error_type = NULL, error_message = NULL, updated_at = now()"
     " WHERE queue = %s AND status = 'failed' RETURNING id, gen, payload::text"
 )
-_CYCLE = (
-    "INSERT INTO jobs (id, queue, payload) VALUES (gen_random_uuid(), 'bystander', '{}') RETURNING id",
-    "UPDATE jobs SET status = 'active', started_at = now(), updated_at = now() WHERE id = %s AND status = 'waiting'",
-    "UPDATE jobs SET status = 'completed', finished_at = now(), updated_at = now() WHERE id = %s",
-)
 
 
 def run(store: Store, database_url: str, total: int = 100_000, *, pairs: int = 3) -> None:
-    """Jobs per second of both, interleaved on freshly failed jobs; longest Redis call and chunk; bystander's p99."""
+    """Jobs per second of both, interleaved on freshly failed jobs; longest Redis call and locks; bystander's p99."""
     print(
         f"\nretry of {total:,} failed jobs: plan and apply, with audit, undo copies, outbox and idempotent publication"
     )
-    chunks: list[float] = []
-    _time_chunks(store, chunks)
+    taken: list[Turn] = []
     client: Any = store.redis.client
-    client.config_set("slowlog-log-slower-than", 1_000)
-    ours, bare, calls = [], [], []
-    for pair in range(pairs):
-        for which in ("ours", "bare") if pair % 2 == 0 else ("bare", "ours"):
-            _fresh(store, total)
-            client.slowlog_reset()
-            started = time.perf_counter()
-            done = _ours(store)[0] if which == "ours" else _plain(store, database_url)
-            rate = done / (time.perf_counter() - started)
-            (ours if which == "ours" else bare).append(rate)
-            if which == "ours":
-                calls += [entry["duration"] / 1_000 for entry in client.slowlog_get(128)]
+    client.config_set("slowlog-log-slower-than", 200)
+    client.config_set("slowlog-max-len", 10_000)
+    ours: list[float] = []
+    bare: list[float] = []
+    calls: list[float] = []
+    with _noted(taken):
+        for pair in range(pairs):
+            for which in ("ours", "bare") if pair % 2 == 0 else ("bare", "ours"):
+                _fresh(store, total)
+                client.slowlog_reset()
+                started = time.perf_counter()
+                done = _ours(store)[0] if which == "ours" else _plain(store, database_url)
+                rate = done / (time.perf_counter() - started)
+                (ours if which == "ours" else bare).append(rate)
+                if which == "ours":
+                    calls += _calls(client)
     ratio = statistics.median(a / b for a, b in zip(ours, bare, strict=True))
+    held, load = [turn.held_seconds * 1_000 for turn in taken], os.getloadavg()[0]
     print(f"  {statistics.median(ours):9,.0f} jobs/s with every promise, each {', '.join(f'{r:,.0f}' for r in ours)}")
     print(f"  {statistics.median(bare):9,.0f} jobs/s bare: one UPDATE … RETURNING, RPUSH of 1,000 a command")
-    print(f"  {ratio:9.2f} ratio, median of {pairs} pairs")
-    print(f"  {max(calls, default=0.0):9.1f} ms longest Redis call in the server (0.0: none over 1 ms)")
-    print(f"  {max(chunks) * 1_000:9.1f} ms longest chunk statement, of {len(chunks)}")
+    print(f"  {ratio:9.2f} ratio, median of {pairs} pairs; load average {load:.1f}")
+    print(f"  {_three(calls)} longest Redis call in the server, of {len(calls):,} (SLOWLOG)")
+    print(f"  {_three(_alone(store))} the same calls when nothing else runs")
+    print(f"  {_three(held)} longest hold of a chunk's row locks, up to its commit, of {len(held):,}")
     _fresh(store, total)
     done, action = _ours(store)
     started = time.perf_counter()
     undone = actions.apply(store, actions.plan(store, "undo", action), reason="bench").done
     print(f"  {undone / (time.perf_counter() - started):9,.0f} jobs/s undone, of {done:,}")
-    _fresh(store, total)
-    alone = _bystander(store, database_url, lambda: time.sleep(3))
-    beside = _bystander(store, database_url, lambda: _ours(store))
-    print(f"  {alone:9.2f} ms p99 of a bystander's cycle (insert, claim, complete; 2 clients) without the retry")
-    print(f"  {beside:9.2f} ms with it: {beside / alone:.2f} times", flush=True)
+    _beside(store, database_url, total, pairs)
+
+
+def _beside(store: Store, url: str, total: int, pairs: int) -> None:
+    """The bystander's p99 alone, beside ours and beside the bare retry, in turn; ratios of the same round."""
+    found: list[tuple[float, float, float]] = []
+    for _ in range(pairs):
+        _fresh(store, total)
+        alone = bystander.p99(url, lambda: time.sleep(3))
+        ours = bystander.p99(url, lambda: _ours(store))
+        _fresh(store, total)
+        found.append((alone, ours, bystander.p99(url, lambda: _plain(store, url))))
+    alone, ours, bare = (statistics.median(values) for values in zip(*found, strict=True))
+    print(
+        f"  {alone:9.2f} ms p99 of a bystander's cycle (insert, claim, complete; {bystander.CLIENTS} processes) alone"
+    )
+    for name, ms, n in (("the retry", ours, 1), ("the bare one", bare, 2)):
+        ratio = statistics.median(values[n] / values[0] for values in found)
+        each = ", ".join(f"{values[n] / values[0]:.2f}" for values in found)
+        print(f"  {ms:9.2f} ms beside {name}: {ratio:.2f} times, each {each}", flush=True)
+
+
+def _three(ms: list[float]) -> str:
+    """Longest, 99th percentile and median."""
+    cuts = statistics.quantiles(ms, n=100)
+    return f"{max(ms):9.1f} ms (p99 {cuts[98]:.1f}, median {cuts[49]:.1f})"
+
+
+def _calls(client: Any) -> list[float]:
+    """What each publishing script took in the server, ms: its own time, and any in which it was not scheduled."""
+    entries = client.slowlog_get(10_000)
+    return [entry["duration"] / 1_000 for entry in entries if entry["command"].startswith(b"EVALSHA")]
+
+
+def _alone(store: Store, number: int = 100) -> list[float]:
+    """The publishing script with elements of the same length, while PostgreSQL rests."""
+    client: Any = store.redis.client
+    client.flushdb()
+    client.slowlog_reset()
+    element = '{"pad":"' + "x" * 640 + '"}'
+    for _ in range(number):
+        some = [Publication(id=uuid4(), queue=_QUEUE, gen=1, element=element) for _ in range(PUBLISH_BATCH)]
+        publisher.push(store, some)
+    return _calls(client)
 
 
 def _fresh(store: Store, total: int) -> None:
@@ -108,39 +155,18 @@ def _plain(store: Store, url: str) -> int:
     return len(rows)
 
 
-def _time_chunks(store: Store, seconds: list[float]) -> None:
-    """Note how long each chunk's statement takes: its rows are locked from there to the commit that follows."""
+@contextmanager
+def _noted(taken: list[Turn]) -> Iterator[None]:
+    """Keep the turn of each chunk: it says how long the locks were held."""
+    take = turns.take
 
-    def before(*given: Any) -> None:
-        given[4].began = time.perf_counter()
+    def noting(*given: Any, **options: Any) -> Turn:
+        turn = take(*given, **options)
+        taken.append(turn)
+        return turn
 
-    def after(*given: Any) -> None:
-        statement, context = given[2], given[4]
-        if "action_chunks" in statement and "INSERT INTO queuemon.undo_jobs" in statement:
-            seconds.append(time.perf_counter() - context.began)
-
-    event.listen(store.postgres.engine, "before_cursor_execute", before)
-    event.listen(store.postgres.engine, "after_cursor_execute", after)
-
-
-def _bystander(store: Store, url: str, meanwhile: Any) -> float:
-    """The 99th percentile of a cycle of two clients while something else happens, in ms."""
-    stop, took = threading.Event(), []
-
-    def cycles() -> None:
-        with psycopg.connect(url, autocommit=True) as connection:
-            while not stop.is_set():
-                started = time.perf_counter()
-                (job,) = connection.execute(_CYCLE[0]).fetchone() or (None,)
-                connection.execute(_CYCLE[1], (job,))
-                connection.execute(_CYCLE[2], (job,))
-                took.append((time.perf_counter() - started) * 1_000)
-
-    threads = [threading.Thread(target=cycles) for _ in range(2)]
-    for thread in threads:
-        thread.start()
-    meanwhile()
-    stop.set()
-    for thread in threads:
-        thread.join()
-    return statistics.quantiles(took, n=100)[98]
+    turns.take = noting
+    try:
+        yield
+    finally:
+        turns.take = take

@@ -26,6 +26,10 @@ LEASE_SECONDS: Final = 30.0
 #: At most this many ids in one call of a Lua script (1,000 hold the Redis server for 8 ms).
 SCRIPT_BATCH: Final = 250
 
+#: Jobs in one call of the publishing script: 0.6 ms of the server's own time (250 take 1.9 ms, and as long in sum), so
+#: that a server which loses its processor in mid-call is done in 10 ms more often.
+PUBLISH_BATCH: Final = 100
+
 #: Wake tokens at most: idle workers, woken needlessly, look once per token.
 WAKE_TOKENS: Final = 64
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from queuemon.contract import SCRIPT_BATCH
+from queuemon.contract import PUBLISH_BATCH
 
 #: No chunk should hold its rows' locks for longer.
 HOLD_SECONDS: Final = 0.25
@@ -78,7 +78,7 @@ def after_chunk(pace: Pace, *, rows: int, held_seconds: float, call_seconds: flo
     if slow:
         why = POSTGRES_SLOW if held >= called else REDIS_SLOW
         # Redis feels the ids of one call, of which a chunk has many until it is small.
-        size = rows if held >= called else min(rows, SCRIPT_BATCH)
+        size = rows if held >= called else min(rows, PUBLISH_BATCH)
         wanted = int(size * max(AIM_SHARE / share, SHRINK))
     elif share < FAST_SHARE and 2 * rows > pace.rows:  # a short one at the end of a page says nothing
         wanted = 2 * pace.rows

@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
-from queuemon.contract import MARKER_TTL_SECONDS, SCRIPT_BATCH, WAKE_TOKENS
+from queuemon.contract import MARKER_TTL_SECONDS, PUBLISH_BATCH, WAKE_TOKENS
 from queuemon.store import Store, outbox
 from queuemon.store.outbox import Publication
 
@@ -66,7 +66,7 @@ def _transaction(store: Store, outbox_ids: Sequence[int] | None, *, rows: int = 
 
 
 def push(store: Store, publications: Sequence[Publication]) -> tuple[int, float]:
-    """Send jobs to Redis, at most 250 per call of the script, in order within each queue.
+    """Send jobs to Redis, at most PUBLISH_BATCH per call of the script, in order within each queue.
 
     Returns how many were new, and the seconds that this thread waited for one call (the mean; 0 where there was none).
     """
@@ -94,7 +94,7 @@ def _batches(publications: Sequence[Publication]) -> Iterator[list[Publication]]
     batch: list[Publication] = []
     size = 0
     for publication in publications:
-        if batch and (len(batch) == SCRIPT_BATCH or size + len(publication.element) > CALL_CHARACTERS):
+        if batch and (len(batch) == PUBLISH_BATCH or size + len(publication.element) > CALL_CHARACTERS):
             yield batch
             batch, size = [], 0
         batch.append(publication)

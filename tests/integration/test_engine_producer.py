@@ -13,7 +13,7 @@ import pytest
 from pydantic import SecretStr
 
 from queuemon.config import Settings
-from queuemon.contract import SCRIPT_BATCH, WAKE_TOKENS
+from queuemon.contract import PUBLISH_BATCH, WAKE_TOKENS
 from queuemon.engine import publisher
 from queuemon.engine.producer import Producer
 from queuemon.engine.publisher import publish
@@ -213,7 +213,7 @@ def test_no_call_of_a_script_names_more_than_250_jobs(rig: Rig, monkeypatch: pyt
     monkeypatch.setattr(rig.store.redis, "run_many", spy)
     rig.producer.enqueue_many("mail", ({} for _ in range(1_100)))
     assert sum(sizes) == 1_100
-    assert max(sizes) <= SCRIPT_BATCH
+    assert max(sizes) <= PUBLISH_BATCH
 
 
 def test_a_list_of_another_type_stops_the_publication_and_loses_nothing(rig: Rig) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from queuemon.config import Settings
-from queuemon.contract import SCRIPT_BATCH, Keys, Priority
+from queuemon.contract import PUBLISH_BATCH, Keys, Priority
 from queuemon.engine.handlers import MESSAGE_LIMIT, TRACE_LIMIT, Handlers, clean, failure_of, load_any
 from queuemon.engine.ids import uuid7
 from queuemon.engine.process import Backoff, this_process
@@ -178,9 +178,9 @@ def _publication(size: int) -> Publication:
     return Publication(id=uuid7(), queue="q", gen=1, element="x" * size)
 
 
-def test_a_call_of_the_publishing_script_holds_at_most_250_jobs_and_about_a_megabyte() -> None:
+def test_a_call_of_the_publishing_script_holds_a_hundred_jobs_at_most_and_about_a_megabyte() -> None:
     small = [_publication(10) for _ in range(601)]
-    assert [len(batch) for batch in _batches(small)] == [SCRIPT_BATCH, SCRIPT_BATCH, 101]
+    assert [len(batch) for batch in _batches(small)] == [PUBLISH_BATCH] * 6 + [1]
     large = [_publication(CALL_CHARACTERS // 2) for _ in range(5)]
     assert [len(batch) for batch in _batches(large)] == [2, 2, 1]
     assert [p for batch in _batches(large) for p in batch] == large
