@@ -44,6 +44,7 @@ if TYPE_CHECKING:
 
     from queuemon.actions.applying import Carrier
     from queuemon.analysis.explanation import Explanation
+    from queuemon.analysis.failures import Failures
     from queuemon.analysis.forecast import Forecast
     from queuemon.analysis.onset import Onset
     from queuemon.analysis.timeline import Timeline
@@ -51,6 +52,7 @@ if TYPE_CHECKING:
     from queuemon.drift.aside import Quarantined
     from queuemon.drift.model import DriftProgress, DriftReport
     from queuemon.drift.watch import Watch
+    from queuemon.store.deploys import Deploy
 
 #: Columns of `frame` when none are named.
 FRAME_COLUMNS = ("id", "queue", "status", "attempts", "created_at", "finished_at", "error_type", "error_message")
@@ -229,6 +231,42 @@ class Workbench:
         name = self.settings.keys.queue_name(queue) if queue else None
         with self.store.postgres.begin(read_only=True) as connection:
             return trends.trend(connection, self.store.tables, queue=name, hours=hours, bucket_seconds=bucket)
+
+    def failures(
+        self,
+        queue: str | None = None,
+        since: When = "24h",
+        until: When | None = None,
+        *,
+        limit: int = 20,
+    ) -> Failures:
+        """The failed attempts of a window by cause, those with most attempts first, each with its filter.
+
+        `since` and `until` are times, ages ("2h") or text ("14:03", UTC), at most 31 days back. Exact up to a million
+        attempts, beyond that a sample that `notes` speaks of. Raises InvalidValue, UnknownQueue, StoreTimeout.
+        """
+        from queuemon.analysis import failure_reading
+
+        name = self.queue_name(queue) if queue else None
+        return failure_reading.failures(self.store, since, until, queue=name, limit=limit)
+
+    def deploys(self, *, limit: int = 50) -> tuple[Deploy, ...]:
+        """The deploys that were marked, the newest first."""
+        from queuemon.store import deploys
+
+        with self.store.postgres.begin(read_only=True) as connection:
+            return deploys.marks(connection, self.store.tables, limit=limit)
+
+    def mark_deploy(self, name: str, *, at: When | None = None, note: str = "") -> Deploy:
+        """Note that a release went out, now or `at` a time, as `failures` takes it; charts and failures tell before
+        from after by it."""
+        from queuemon.analysis.window import moment
+        from queuemon.store import deploys, numbers
+
+        self._may_act("marking a deploy")
+        with self.store.postgres.begin() as connection:
+            when = None if at is None else moment(at, now=numbers.clock(connection), name="at")
+            return deploys.mark(connection, self.store.tables, name, at=when, note=note)
 
     def timeline(
         self,

@@ -8,7 +8,9 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from queuemon.cli import act, alerts, demo, drift, engine, jobs, queues, runbook, setup, status, timeline, trail
+from queuemon.cli import (
+    act, alerts, demo, deploy, drift, engine, failures, jobs, queues, runbook, setup, status, timeline, trail,
+)
 from queuemon.cli.options import EXIT_CODES, Session
 
 SEE, FIX, RUN, TRY = "See", "Fix", "Set up and run", "Runbooks and demo"
@@ -72,6 +74,7 @@ _add(
     timeline=timeline.timeline,
     forecast=timeline.forecast,
     pauses=queues.pauses,
+    failures=failures.failures,
     drift=drift.drift,
     doctor=setup.doctor,
 )
@@ -79,6 +82,10 @@ _add(
 _actions = typer.Typer(invoke_without_command=True, callback=trail.actions, **PLAIN)
 _add(_actions, None, list_=trail.list_, show=trail.show, resume=trail.resume)
 app.add_typer(_actions, name="actions", rich_help_panel=SEE)
+
+_deploy = typer.Typer(help="Deploys: mark one, list them.", no_args_is_help=True, **PLAIN)
+_add(_deploy, None, mark=deploy.mark, list_=deploy.list_)
+app.add_typer(_deploy, name="deploy", rich_help_panel=SEE)
 
 _add(
     app,

@@ -113,11 +113,16 @@ def static(value: Any, keys: Keys = KEYS) -> Static:
 
 
 def _render(value: Any, keys: Keys) -> tuple[Safe, str]:
+    from queuemon.analysis.failures import Failures
     from queuemon.analysis.forecast import Forecast
     from queuemon.analysis.onset import Onset
     from queuemon.analysis.timeline import Timeline
 
     match value:
+        case Failures():
+            from queuemon.render import failures
+
+            return failures.failures_html(value, keys), failures.failures_text(value)
         case Timeline():
             from queuemon.render import timeline
 
