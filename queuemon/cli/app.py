@@ -9,7 +9,20 @@ import typer
 from typer.core import TyperGroup
 
 from queuemon.cli import (
-    act, alerts, demo, deploy, drift, engine, failures, jobs, queues, runbook, setup, status, timeline, trail,
+    act,
+    alerts,
+    demo,
+    deploy,
+    drift,
+    engine,
+    failures,
+    jobs,
+    queues,
+    runbook,
+    setup,
+    status,
+    timeline,
+    trail,
 )
 from queuemon.cli.options import EXIT_CODES, Session
 
