@@ -1,4 +1,4 @@
-"""`make bench` or `python -m bench [reads] [writers] [drift] [retry] [timeline]`: own servers, figures printed."""
+"""`make bench` or `python -m bench [reads] [writers] [drift] [retry] [timeline] [explain]`; figures printed."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 import psutil
 from pydantic import SecretStr
 
-from bench import drift, reads, retry, timeline, writers
+from bench import drift, explain, reads, retry, timeline, writers
 from queuemon.config import Settings
 from queuemon.demo.stack import Stack
 from queuemon.workbench import Workbench
@@ -22,18 +22,25 @@ _POSTGRES = {"shared_buffers": "2GB", "max_wal_size": "8GB", "work_mem": "64MB",
 def main() -> None:
     """Start PostgreSQL and Valkey in a folder that goes away again, measure, stop."""
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
-    parser.add_argument("what", nargs="*", help="reads, writers, drift, retry, timeline (default: all)")
+    parser.add_argument("what", nargs="*", help="reads, writers, drift, retry, timeline, explain (default: all)")
     parser.add_argument("--sizes", default="10000,1000000,10000000", help="numbers of jobs, smallest first")
     parser.add_argument("--pairs", type=int, default=5, help="interleaved pairs of the writers' measurement")
     parser.add_argument("--jobs", type=int, default=100_000, help="failed jobs of the retry")
     parser.add_argument("--elements", type=int, default=1_000_000, help="list elements and waiting rows of drift")
     parser.add_argument("--dir", default=None, help="where the servers' data goes (10 M jobs need about 12 GB)")
     options = parser.parse_args()
-    unknown = set(options.what) - {"reads", "writers", "drift", "retry", "timeline"}
+    unknown = set(options.what) - {"reads", "writers", "drift", "retry", "timeline", "explain"}
     if unknown:
-        parser.error(f"unknown: {', '.join(sorted(unknown))}; expected reads, writers, drift, retry or timeline")
+        parser.error(
+            f"unknown: {', '.join(sorted(unknown))}; expected reads, writers, drift, retry, timeline or explain"
+        )
     sizes = [int(size) for size in options.sizes.split(",")]
-    wanted = options.what or ["drift", "retry", "timeline", "reads", "writers"]
+    wanted = options.what or ["explain", "drift", "retry", "timeline", "reads", "writers"]
+    if "explain" in wanted:  # values alone
+        explain.run()
+        wanted = [what for what in wanted if what != "explain"]
+    if not wanted:
+        return
     with tempfile.TemporaryDirectory(prefix="queuemon-bench-", dir=options.dir) as folder:
         Path(folder).chmod(0o711)  # as root, the servers run under an account without rights
         stack = Stack(Path(folder) / "stack", postgres_settings=_POSTGRES)

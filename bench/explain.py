@@ -70,7 +70,3 @@ def run() -> None:
             counted,
             rounds=5,
         )
-
-
-if __name__ == "__main__":
-    run()

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from queuemon.analysis.separation import Risk
-
 if TYPE_CHECKING:
     import pandas as pd
+
+    from queuemon.analysis.separation import Risk
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,6 +8,7 @@ from dataclasses import fields, is_dataclass
 from datetime import datetime
 from typing import Any, Final
 
+from queuemon.analysis.explanation import Explanation
 from queuemon.contract import Health, Keys
 from queuemon.errors import QueuemonError
 from queuemon.model import (
@@ -141,6 +142,10 @@ def _render(value: Any, keys: Keys) -> tuple[Safe, str]:
             return detail(
                 value, keys
             ), f"{_job_line(value.job, value.clock, keys)}; {len(value.attempts)} entries of history"
+        case Explanation():
+            from queuemon.render import explain
+
+            return explain.document(value), explain.text(value)
         case Plan():
             return plan(value, keys), plan_text(value)
         case ActionResult():

@@ -12,6 +12,7 @@ import numpy as np
 import psycopg
 import pytest
 
+from queuemon.cli import run
 from queuemon.config import Settings
 from queuemon.errors import InvalidValue, StoreTimeout
 from queuemon.filters import JobFilter
@@ -173,3 +174,21 @@ def test_a_reading_that_takes_too_long_is_stopped(wb: Workbench) -> None:
     load(wb, [{"n": n} for n in range(2_000)], [n % 2 == 0 for n in range(2_000)])
     with pytest.raises(StoreTimeout):
         wb.explain(seconds=0.001)
+
+
+def test_the_command_prints_the_answer_within_a_hundred_columns(
+    wb: Workbench, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    load(wb, [{"plan": f"p{n % 4}"} for n in range(800)], [n % 4 == 1 for n in range(800)])
+    monkeypatch.setenv("QUEUEMON_DATABASE_URL", wb.settings.database_url.get_secret_value())
+    monkeypatch.setenv("QUEUEMON_REDIS_URL", wb.settings.redis_url.get_secret_value())
+    assert run(["explain", "queue:mail", "status:failed"]) == 0
+    out = capsys.readouterr().out
+    assert "1. payload.plan=p1" in out
+    assert "queuemon jobs 'status:failed payload.plan=p1'" in out
+    assert max(map(len, out.splitlines()[:-3])) <= 100
+    assert run(["explain", "queue:mail", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["findings"][0]["failing"] == 200
+    assert run(["explain", "queue:reports"]) == 4
+    assert "no failing job was found" in capsys.readouterr().out
+    assert run(["explain", "queue:nowhere"]) == 2
