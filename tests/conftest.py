@@ -4,6 +4,7 @@ pytest_plugins = [
     "tests.support.actions",
     "tests.support.browser",
     "tests.support.engine",
+    "tests.support.operator",
     "tests.support.proofs",
     "tests.support.stores",
     "tests.support.story",

@@ -2,92 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Callable, Iterator
-from typing import Any
-from uuid import UUID
 
-import pytest
-from playwright.sync_api import Locator, Page, expect
+from playwright.sync_api import Page, expect
 
 from queuemon.engine.handlers import JobInHand
-from queuemon.engine.ids import uuid7
-from tests.browser.test_dashboard import notebook
-from tests.support import jupyter
 from tests.support.drift import Planter
 from tests.support.engine import Rig
-from tests.support.jupyter import Server, Watched
+from tests.support.operator import MAIL, confirm, fail, failed_jobs, said
 from tests.support.wait import wait_until
-
-MAIL = "queue:mail"
-
-ANSWER = 20_000
-
-
-@pytest.fixture(scope="module")
-def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """A JupyterLab for all tests of this file."""
-    with jupyter.lab(tmp_path_factory.mktemp("lab"), tmp_path_factory.mktemp("home")) as server:
-        yield server
-
-
-@pytest.fixture
-def page(lab: Server, rig: Rig, open_page: Callable[..., Watched]) -> Iterator[Page]:
-    """The dashboard of the rig's stores, refreshed every second; ten jobs are a chunk."""
-    values = rig.settings.model_dump(include={"profile", "lease_seconds", "heartbeat_seconds", "backoff_seconds"})
-    values |= {"database_url": rig.settings.database_url.get_secret_value(), "chunk_rows": 10}
-    values |= {"redis_url": rig.settings.redis_url.get_secret_value()}
-    setup = (
-        "import queuemon\nfrom queuemon.config import Settings\nfrom queuemon.workbench import Workbench\n"
-        f"wb = Workbench(Settings(**{values!r}))"
-    )
-    watched = open_page()
-    watched.page.set_default_timeout(ANSWER)
-    expect.set_options(timeout=ANSWER)
-    watched.page.goto(lab.lab_url(notebook(lab.root, setup, "queuemon.show(wb)")))
-    jupyter.run_all(watched.page)
-    watched.page.get_by_label("Refresh every").select_option("1", timeout=60_000)
-    yield watched.page
-    lab.forget_kernels()
-    expect.set_options(timeout=5_000)
-    assert watched.outside == []
-    assert watched.errors == []
-
-
-def fail(rig: Rig, number: int, **payload: Any) -> list[UUID]:
-    """Jobs of the queue mail that stand failed, in the order of their ids."""
-    ids = sorted(uuid7() for _ in range(number))
-    rig.sql(
-        "INSERT INTO jobs (id, queue, payload, status, attempts, max_attempts, gen, created_at, finished_at,"
-        " error_type) SELECT id, 'mail', CAST(:payload AS jsonb), 'failed', 1, 1, 3, now() - interval '1 hour',"
-        " now() - interval '1 minute', 'ZeroDivisionError' FROM unnest(CAST(:ids AS uuid[])) AS id",
-        ids=ids,
-        payload=json.dumps(payload),
-    )
-    return ids
-
-
-def failed_jobs(page: Page, number: int) -> None:
-    """Open the failed jobs of the queue mail."""
-    page.get_by_label(f"View details of {MAIL}", exact=True).click()
-    page.locator("[data-tab=failed]").click()
-    expect(page.locator("tr.qm-job")).to_have_count(number)
-
-
-def confirm(page: Page, reason: str, *, typed: str = "") -> Locator:
-    """Give the reason and confirm; returns the dialog."""
-    dialog = page.locator("[data-qm=confirm]")
-    dialog.get_by_label("Reason").fill(reason)
-    if typed:
-        dialog.get_by_label("Typed count").fill(typed)
-    dialog.locator("[data-qm=confirm-button]").click()
-    return dialog
-
-
-def said(page: Page) -> Locator:
-    """The snackbar."""
-    return page.locator(".qm-toast")
 
 
 def test_a_retry_is_taken_back_from_the_snackbar(page: Page, rig: Rig) -> None:

@@ -9,12 +9,12 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-import nbformat
 import pytest
 from playwright.sync_api import Locator, Page, expect
 
 from tests.support import jupyter
 from tests.support.jupyter import REPOSITORY, Server, Watched
+from tests.support.operator import notebook
 from tests.support.wait import wait_until
 
 SETUP = """
@@ -24,15 +24,6 @@ wb = fake.FakeWorkbench()
 """
 
 MRR = "queue:analytics:daily-aggregate"
-
-
-def notebook(folder: Path, *cells: str) -> str:
-    """A notebook of code cells; returns its name."""
-    name = "dashboard.ipynb"
-    kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
-    made = nbformat.v4.new_notebook(metadata=kernel, cells=[nbformat.v4.new_code_cell(c) for c in cells])
-    nbformat.write(made, folder / name)
-    return name
 
 
 @pytest.fixture(scope="module")
