@@ -21,7 +21,7 @@ import numpy.typing as npt
 from queuemon.contract import JobStatus
 from queuemon.drift import held as lists_held
 from queuemon.drift import lists, payloads, signs
-from queuemon.drift.elements import Fingerprints
+from queuemon.drift.elements import Fingerprints, cut
 from queuemon.drift.held import EMPTY_IDS, NONE, Held, Poison, inside, outside
 from queuemon.drift.model import CLASSES, ClassReport, DriftProgress, DriftReport, Finding
 from queuemon.model import Breakdown
@@ -42,6 +42,10 @@ LOOKUP: Final = 5_000
 #: From so many lost jobs on, with the list gone or most of it missing, the list itself counts as lost.
 VANISHED: Final = 10
 
+#: Elements on both sides of where one must lie that are read as well, and the share of a list up to which that is done.
+SLACK: Final = 200
+PARTLY: Final = 0.5
+
 #: Seconds between the two looks.
 WAIT_SECONDS: Final = 2.0
 
@@ -61,6 +65,12 @@ class _Look:
     gens: Array = field(default_factory=lambda: NONE)
     prints: Array = field(default_factory=lambda: NONE.astype(np.uint64))
     numbers: Array = field(default_factory=lambda: NONE)
+    #: How many elements lay between each and the push end.
+    depths: Array = field(default_factory=lambda: NONE)
+    #: The list as it was read, for the second look: its keys, its first window, and whether nothing was left out.
+    parts: tuple[str, ...] = ()
+    tip: tuple[Array, Array] = field(default_factory=lambda: (NONE, NONE))
+    sure: bool = False
     poison: dict[str, Poison] = field(default_factory=dict)
     #: Jobs that wait here, as far as they were read, and the list's length.
     waiting: int = 0
@@ -172,8 +182,10 @@ class _Comparison:
         ids = np.concatenate([page[0] for page in pages]) if pages else EMPTY_IDS
         gens = np.concatenate([page[1] for page in pages]) if pages else NONE
         self.meter.rows += len(ids)
-        held = lists_held.read(self.store, self.meter, queue, self.prints, keys=self._parts(queue))
+        parts = self._parts(queue)
+        held = lists_held.read(self.store, self.meter, queue, self.prints, keys=parts)
         look = _Look(queue=queue, waiting=len(ids), length=len(held.prints), poison=held.poison)
+        look.parts, look.tip, look.sure = tuple(parts), held.tip, held.sure
         mine = self.prints.of(ids, gens)
         seen = held.sorted
         self._unmatched(look, held, np.sort(mine))
@@ -236,6 +248,7 @@ class _Comparison:
         look.gens = np.concatenate([gens[wrong], held.gens[extra]])
         look.prints = np.concatenate([prints[wrong], held.prints[extra]])
         look.numbers = np.concatenate([verdicts[wrong], np.full(len(extra), 5)])
+        look.depths = np.concatenate([held.depths[other][wrong], held.depths[extra]])
 
     def _judge(self, look: _Look, ids: Array, gens: Array) -> Array:
         """The class of each element by its row, asked after the list was read; 0 agrees."""
@@ -291,24 +304,8 @@ class _Comparison:
         """The same queue again, with an eye on what looked wrong alone."""
         second = _Look(queue=first.queue, waiting=first.waiting)
         lost_marks = self.prints.of(first.lost_ids, first.lost_gens)
-        wanted = np.unique(np.concatenate([first.prints, lost_marks]))
-        left = {**Counter(first.prints.tolist())}
-        poison = {digest: p.count for digest, p in first.poison.items()}
-
-        def enough(marks: Array, found: Counter[str]) -> bool:
-            for mark in marks[inside(marks, wanted)].tolist():
-                left[mark] = left.get(mark, 0) - 1
-            return (
-                not len(first.lost_ids)
-                and all(n <= 0 for n in left.values())
-                and all(found[digest] >= n for digest, n in poison.items())
-            )
-
         parts = self._parts(first.queue)
-        held = lists_held.read(
-            self.store, self.meter, first.queue, self.prints, keys=parts, enough=enough,
-            keep=lambda marks: inside(marks, wanted),
-        )  # fmt: skip
+        held = self._where_it_was(first, parts) or self._everything(first, parts, lost_marks)
         second.length = sum(lists.length(self.store, self.meter, parts))
         second.poison = {digest: p for digest, p in held.poison.items() if digest in first.poison}
         here = inside(held.prints, np.unique(first.prints))
@@ -326,6 +323,71 @@ class _Comparison:
                     first.queue, second.lost_ids, second.lost_gens, held
                 )
         return second
+
+    def _where_it_was(self, first: _Look, parts: Sequence[str]) -> Held | None:
+        """What looked wrong, read where it must lie by now if it is still there; None where nobody can tell.
+
+        What was nowhere in a list that was read without a gap can only have come to one of its ends: `_truly_lost`
+        looks there.
+        """
+        if self.meter.stopped or not first.sure or len(parts) > 1 or tuple(parts) != first.parts:
+            return None
+        depths = [*first.depths.tolist(), *(d for p in first.poison.values() for d in p.depths)]
+        pushed = self._pushed(first, parts[0]) if depths else 0
+        if pushed is None:
+            return None
+        spans: list[tuple[int, int]] = []
+        for depth in sorted(depths):
+            begin, end = max(0, depth - SLACK), depth + pushed + SLACK
+            if spans and begin <= spans[-1][1] + 1:
+                spans[-1] = (spans[-1][0], end)
+            else:
+                spans.append((begin, end))
+        if sum(end - begin for begin, end in spans) > PARTLY * first.length:
+            return None
+        wanted = np.unique(first.prints)
+        held = lists_held.read_again(
+            self.store, self.meter, first.queue, self.prints, key=parts[0], spans=spans,
+            keep=lambda marks: inside(marks, wanted),
+        )  # fmt: skip
+        held.newest = np.sort(first.tip[0])
+        return held
+
+    def _pushed(self, first: _Look, key: str) -> int | None:
+        """How many elements were pushed since the first window was read; None where all of it has gone."""
+        marks, depths = first.tip
+        before = dict(zip(marks.tolist(), depths.tolist(), strict=True))
+        for window in lists.windows(self.store, self.meter, key):
+            found = cut(window.raws, first.queue)
+            now = window.depth + len(window.raws) - 1 - found.at
+            here: list[int] = [
+                depth - before[mark]
+                for mark, depth in zip(self.prints.of(found.ids, found.gens).tolist(), now.tolist(), strict=True)
+                if mark in before
+            ]
+            if here:
+                return max(0, *here)
+        return None
+
+    def _everything(self, first: _Look, parts: Sequence[str], lost_marks: Array) -> Held:
+        """The whole list again; where nothing is lost, until all that looked wrong was met."""
+        wanted = np.unique(np.concatenate([first.prints, lost_marks]))
+        left = {**Counter(first.prints.tolist())}
+        poison = {digest: p.count for digest, p in first.poison.items()}
+
+        def enough(marks: Array, found: Counter[str]) -> bool:
+            for mark in marks[inside(marks, wanted)].tolist():
+                left[mark] = left.get(mark, 0) - 1
+            return (
+                not len(first.lost_ids)
+                and all(n <= 0 for n in left.values())
+                and all(found[digest] >= n for digest, n in poison.items())
+            )
+
+        return lists_held.read(
+            self.store, self.meter, first.queue, self.prints, keys=parts, enough=enough,
+            keep=lambda marks: inside(marks, wanted),
+        )  # fmt: skip
 
     def _confirm(self, first: _Look, second: _Look) -> None:
         self._confirm_lost(first, second)

@@ -32,11 +32,13 @@ class Poison:
     size: int
     excerpt: bytes
     count: int = 1
+    #: How many elements lay between each and the push end.
+    depths: list[int] = field(default_factory=list)
 
 
 @dataclass(kw_only=True)
 class Held:
-    """A list's elements in arrays (28 bytes each), and what could not be read."""
+    """A list's elements in arrays (37 bytes each), and what could not be read."""
 
     ids: Array = field(default_factory=lambda: EMPTY_IDS)
     gens: Array = field(default_factory=lambda: NONE)
@@ -44,7 +46,13 @@ class Held:
     #: The part of the list, from 0, where each was read in a window laid against the one before: twice in one part is
     #: twice in the list; -1 where it was not.
     part: Array = field(default_factory=lambda: NONE.astype(np.int8))
+    #: How many elements lay between each and the push end when it was read.
+    depths: Array = field(default_factory=lambda: NONE.astype(np.int32))
     poison: dict[str, Poison] = field(default_factory=dict)
+    #: Each window was laid against the one before: nothing was left out, and nothing was taken out of the middle.
+    sure: bool = True
+    #: Fingerprints of the first window and their depths.
+    tip: tuple[Array, Array] = field(default_factory=lambda: (NONE.astype(np.uint64), NONE))
     #: Fingerprints of the first window: what lies nearer to the push end later was pushed after it.
     newest: Array = field(default_factory=lambda: NONE.astype(np.uint64))
 
@@ -89,41 +97,76 @@ def read(
     """A queue's list, whose parts have these keys, the one with the push end first. `enough` ends the reading early;
     `keep` says which fingerprints are remembered at all."""
     held, poison = Held(), Counter[str]()
-    parts: list[tuple[Array, Array, Array, Array]] = []
+    parts: list[tuple[Array, ...]] = []
     for part, window in ((n, window) for n, key in enumerate(keys) for window in lists.windows(store, meter, key)):
-        found = cut(window.raws, queue)
-        for n in found.poison:
-            raw = window.raws[n]
-            digest = digest_of(raw)
-            poison[digest] += 1
-            known = held.poison.setdefault(digest, Poison(digest=digest, size=len(raw), excerpt=raw[:EXCERPT], count=0))
-            known.count += 1
-        marks = prints.of(found.ids, found.gens)
-        if not parts:
-            held.newest = np.sort(marks)
-        chosen = keep(marks) if keep is not None else np.ones(len(marks), dtype=bool)
-        parts.append(
-            (
-                found.ids[chosen],
-                found.gens[chosen],
-                marks[chosen],
-                np.full(int(chosen.sum()), part if window.sure else -1, np.int8),
-            )
-        )
+        marks, depths = _take(held, window, queue, prints, parts, part=part if window.sure else -1, keep=keep)
+        for digest, p in held.poison.items():
+            poison[digest] = p.count
+        if len(parts) == 1:
+            held.newest, held.tip = np.sort(marks), (marks, depths)
+        held.sure &= window.sure
         if enough is not None and enough(parts[-1][2], poison):
             break
-    if parts:
-        held.ids, held.gens, held.prints, held.part = (np.concatenate(column) for column in zip(*parts, strict=True))
-        _drop_tombstones(held)
+    _join(held, parts)
     return held
 
 
-def _drop_tombstones(held: Held) -> None:
-    """What stands where an element was taken out: the nil id."""
-    halves = held.ids.view(np.uint64).reshape(-1, 2)
+def read_again(
+    store: Store,
+    meter: lists.Meter,
+    queue: str,
+    prints: Fingerprints,
+    *,
+    key: str,
+    spans: Sequence[tuple[int, int]],
+    keep: Callable[[Array], Array],
+) -> Held:
+    """Of a list of one part what lies at these depths (from, to), the deepest first: a push moves what was read away
+    from what will be, so nothing is read twice."""
+    held = Held()
+    parts: list[tuple[Array, ...]] = []
+    for window in lists.spans(store, meter, key, spans):
+        _take(held, window, queue, prints, parts, part=0, keep=keep)
+    _join(held, parts)
+    return held
+
+
+def _take(
+    held: Held,
+    window: lists.Window,
+    queue: str,
+    prints: Fingerprints,
+    parts: list[tuple[Array, ...]],
+    *,
+    part: int,
+    keep: Callable[[Array], Array] | None,
+) -> tuple[Array, Array]:
+    """Note a window's elements; returns all of its fingerprints, and their depths."""
+    found = cut(window.raws, queue)
+    deepest = window.depth + len(window.raws) - 1
+    for n in found.poison:
+        raw = window.raws[n]
+        digest = digest_of(raw)
+        known = held.poison.setdefault(digest, Poison(digest=digest, size=len(raw), excerpt=raw[:EXCERPT], count=0))
+        known.count += 1
+        known.depths.append(deepest - n)
+    marks, depths = prints.of(found.ids, found.gens), (deepest - found.at).astype(np.int32)
+    chosen = keep(marks) if keep is not None else np.ones(len(marks), dtype=bool)
+    where = np.full(int(chosen.sum()), part, dtype=np.int8)
+    parts.append((found.ids[chosen], found.gens[chosen], marks[chosen], where, depths[chosen]))
+    return marks, depths
+
+
+def _join(held: Held, parts: Sequence[tuple[Array, ...]]) -> None:
+    """The windows' arrays as one, without what stands where an element was taken out: the nil id."""
+    if not parts:
+        return
+    columns = [np.concatenate(column) for column in zip(*parts, strict=True)]
+    halves = columns[0].view(np.uint64).reshape(-1, 2)
     real = (halves[:, 0] != 0) | (halves[:, 1] != 0)
     if not real.all():
-        held.ids, held.gens, held.prints, held.part = (a[real] for a in (held.ids, held.gens, held.prints, held.part))
+        columns = [column[real] for column in columns]
+    held.ids, held.gens, held.prints, held.part, held.depths = columns
 
 
 @dataclass(kw_only=True)

@@ -136,6 +136,20 @@ def _range(store: Store, meter: Meter, key: str, first: int, last: int) -> list[
     return raws
 
 
+def spans(store: Store, meter: Meter, key: str, some: Sequence[tuple[int, int]]) -> Iterator[Window]:
+    """What lies at these depths (from, to; apart from each other), the deepest first."""
+    size = WINDOW
+    for first, last in sorted(some, reverse=True):
+        deep = last
+        while deep >= first and not meter.stopped:
+            shallow = max(first, deep - size + 1)
+            raws = _range(store, meter, key, -(deep + 1), -(shallow + 1))
+            if raws:
+                yield Window(raws=raws, depth=shallow, sure=True)
+                size = _next_size(size, raws)
+            deep = shallow - 1
+
+
 def newest(store: Store, meter: Meter, key: str, known: Callable[[list[bytes]], bool]) -> Iterator[list[bytes]]:
     """Windows from the push end until one holds something known: what was pushed since."""
     for window in windows(store, meter, key):
