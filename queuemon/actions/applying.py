@@ -13,12 +13,12 @@ from uuid import UUID
 from queuemon.actions import bulk, canary, queue_changes, undo
 from queuemon.actions.entries import Journal
 from queuemon.actions.resuming import Tell, Teller, reopened
-from queuemon.actions.settling import Looks, settled
 from queuemon.engine.publisher import publish
 from queuemon.errors import InvalidValue, StoreError, UnknownAction
 from queuemon.model import ActionKind, ActionProgress, ActionRecord, ActionResult, Pause, Plan
 from queuemon.store import Store, audit
 from queuemon.store.audit import Entry
+from queuemon.store.settling import Looks, settled
 
 
 class Carrier(Protocol):

@@ -15,7 +15,6 @@ from typing import Final
 from queuemon.actions import pacing, text, turns, undo
 from queuemon.actions.entries import Journal, result
 from queuemon.actions.pacing import Pace
-from queuemon.actions.settling import Looks, settled
 from queuemon.engine.publisher import Published, publish
 from queuemon.errors import QueuemonError, RowHeld, StoreTimeout
 from queuemon.filters import JobFilter
@@ -25,6 +24,7 @@ from queuemon.store import undo as undoing
 from queuemon.store.audit import Entry
 from queuemon.store.chunks import LEGAL, Chunk, chunks_of, find_chunks, untouched
 from queuemon.store.filtering import conditions
+from queuemon.store.settling import Looks, settled
 
 #: A chunk that is refused (another session holds its rows) is tried again for so many lock timeouts.
 PATIENCE: Final = 3
@@ -56,11 +56,11 @@ def carry_out(
     """
     started, before = time.monotonic(), entry.record.done
     asked = stop or threading.Event()
-    stopped = False
+    stopped, resumed = False, entry.cursor is not None
     chunks: deque[Chunk] = deque()
     tempo = _Tempo(store, _most(store, rate))
     with _publishing(store) as publisher:
-        if entry.cursor is not None:
+        if resumed:
             for row in interrupted(store, entry):
                 publisher.send(row)
         while entry.running:
@@ -91,6 +91,8 @@ def carry_out(
             if progress is not None:
                 progress(_progress(entry, started, before, tempo.pace))
         published = publisher.wait()
+    # Of what went before it this run knows nothing.
+    published = published and not (resumed and owes(store, entry))
     return _ended(journal, entry, stopped=stopped, published=published)
 
 
@@ -197,6 +199,12 @@ def _state(planned: int, done: int) -> str:
     if done >= planned:
         return "done"
     return "partly" if done else "refused"
+
+
+def owes(store: Store, entry: Entry) -> bool:
+    """Whether publications of an action are left to the relay; asked where another run may have left them."""
+    with store.postgres.begin(read_only=True) as connection:
+        return outbox.owes(connection, store.tables, entry.record.id)
 
 
 def interrupted(store: Store, entry: Entry) -> list[int]:

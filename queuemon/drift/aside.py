@@ -6,9 +6,11 @@ import json
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final
 from uuid import UUID, uuid4
 
+from queuemon.actions.bulk import owes
 from queuemon.actions.entries import Journal, result
 from queuemon.contract import decode_element
 from queuemon.drift import lists
@@ -20,6 +22,7 @@ from queuemon.errors import InvalidValue, StoreError
 from queuemon.model import ActionKind, ActionProgress, ActionResult, Breakdown, Plan
 from queuemon.store import Store, audit, drift_reads, drift_repairs, numbers, outbox
 from queuemon.store.audit import Entry
+from queuemon.store.settling import Looks, settled
 
 #: Elements of a quarantine that are listed, and within which one is searched.
 LISTED: Final = 1_000
@@ -218,7 +221,7 @@ def carry_out(
     whose job exists, which the list says.
     """
     queue, discard = entry.record.target, entry.record.options["discard"]
-    published, stopped = True, False
+    published, stopped, resumed = True, False, entry.cursor is not None
     at = entry.cursor.int if entry.cursor is not None else 0
     for n, digest in enumerate(entry.record.options["digests"]):
         if n < at or not entry.running:
@@ -257,9 +260,10 @@ def carry_out(
             )
         if publication is not None:
             try:
-                publish(store, outbox_ids=[publication])
+                settled(partial(publish, store, outbox_ids=[publication]), Looks(under_way=True))
             except StoreError:
                 published = False
+    published = published and not (resumed and owes(store, entry))
     with journal.turn(entry) as (connection, held):
         if not held.running:
             return journal.repeated(connection, held)
@@ -269,7 +273,8 @@ def carry_out(
         state = "done" if record.done >= record.planned else "partly" if record.done else "refused"
         state = "stopped" if stopped else state
         summary = f"{'Stopped on request. ' * stopped}{verb} {record.done:,} of {record.planned:,}.{why}"
-        return result(journal.end(connection, held, state=state, summary=summary, published=published))
+        ended = journal.end(connection, held, state=state, summary=summary, published=published)
+        return result(ended, published=published)
 
 
 def _adopt(connection: Any, store: Store, queue: str, raw: bytes) -> tuple[str, UUID | None, int | None]:

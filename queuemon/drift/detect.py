@@ -354,7 +354,7 @@ class _Comparison:
         return held
 
     def _pushed(self, first: _Look, key: str) -> int | None:
-        """How many elements were pushed since the first window was read; None where all of it has gone."""
+        """How many elements were pushed since the first window was read; None where all of it has gone, or too many."""
         marks, depths = first.tip
         before = dict(zip(marks.tolist(), depths.tolist(), strict=True))
         for window in lists.windows(self.store, self.meter, key):
@@ -367,6 +367,8 @@ class _Comparison:
             ]
             if here:
                 return max(0, *here)
+            if window.depth > PARTLY * first.length:
+                break
         return None
 
     def _everything(self, first: _Look, parts: Sequence[str], lost_marks: Array) -> Held:

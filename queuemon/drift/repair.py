@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 from uuid import UUID, uuid5
 
+from queuemon.actions.bulk import owes
 from queuemon.actions.entries import Journal, result
 from queuemon.drift import aside, detect, held, lists, planning, sifting
 from queuemon.drift.elements import Fingerprints
@@ -27,6 +28,7 @@ from queuemon.store import Store, audit, drift_repairs, outbox, parking, pauses,
 from queuemon.store.audit import Entry
 from queuemon.store.changes import change_chunk
 from queuemon.store.chunks import Order, chunks_of
+from queuemon.store.settling import Looks, settled
 from queuemon.store.sieve import Sieve
 
 #: Items per transaction.
@@ -84,7 +86,7 @@ class _Repair:
         self.meter = lists.Meter()
         self.items = [planning.finding_of(item) for item in entry.record.options["items"]]
         self.started, self.before = time.monotonic(), entry.record.done
-        self.published = True
+        self.published, self.resumed = True, entry.cursor is not None
         self.why = ""
         self.tripped = False
 
@@ -186,7 +188,7 @@ class _Repair:
 
     def _publish(self, publications: Sequence[int]) -> None:
         try:
-            publish(self.store, outbox_ids=publications)
+            settled(lambda: publish(self.store, outbox_ids=publications), Looks(under_way=True))
         except StoreError:
             self.published = False
 
@@ -451,6 +453,7 @@ class _Repair:
         )  # fmt: skip
 
     def _ended(self) -> ActionResult:
+        self.published = self.published and not (self.resumed and owes(self.store, self.entry))
         with self.journal.turn(self.entry) as (connection, held_):
             record = held_.record
             if not held_.running:

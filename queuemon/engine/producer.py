@@ -17,8 +17,9 @@ from queuemon.contract import EXPIRY
 from queuemon.engine.ids import uuid7
 from queuemon.engine.publisher import publish
 from queuemon.errors import InvalidValue, StoreError, UnknownQueue
-from queuemon.store import Store, arrivals
+from queuemon.store import Store, arrivals, outbox
 from queuemon.store.arrivals import NewJobs, Transaction
+from queuemon.store.settling import Looks, settled
 
 log = logging.getLogger(__name__)
 
@@ -35,8 +36,9 @@ _NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
 class Producer:
     """Enqueues jobs. What it returns has committed; while Redis is away the relay publishes it later.
 
-    Safe to share between threads. Raises UnknownQueue, InvalidValue (payload, time or number), StoreError when
-    PostgreSQL is away: then nothing can be said about that one call, as with any commit. Made from read-only settings
+    Safe to share between threads. A commit whose answer is lost is settled by looking for the job. Raises UnknownQueue,
+    InvalidValue (payload, time or number), StoreError when PostgreSQL is away: at once where it was away before, and
+    after some seconds where it was lost in that call; then nothing can be said about it. Made from read-only settings
     it raises NotAllowed at once, as the relay, the worker and the supervisor do.
     """
 
@@ -56,9 +58,7 @@ class Producer:
     ) -> UUID:
         """Enqueue one job, due now or at `run_at`; it expires `expires_after` (24 h) after it first fell due."""
         new = _new(queue, [payload], run_at, max_attempts, expires_after)
-        with self.store.postgres.statement() as connection:
-            row = self._insert(connection, new)
-        self._publish([row])
+        self._publish(self._committed(new))
         return new.ids[0]
 
     def enqueue_many(
@@ -75,9 +75,7 @@ class Producer:
         source = iter(payloads)
         while some := list(islice(source, BATCH)):
             new = _new(queue, some, run_at, max_attempts, expires_after)
-            with self.store.postgres.begin() as connection:
-                row = self._insert(connection, new)
-            self._publish([row])
+            self._publish(self._committed(new))
             ids += new.ids
         return ids
 
@@ -95,6 +93,33 @@ class Producer:
         new = _new(queue, [payload], run_at, max_attempts, expires_after)
         self._insert(transaction, new)
         return new.ids[0]
+
+    def _committed(self, new: NewJobs) -> list[int]:
+        """Insert jobs in a transaction of their own; returns their outbox rows. Where its answer is lost, the ids,
+        which were chosen before, say whether it has committed: if not, the same again."""
+        looks = Looks()
+
+        def once() -> list[int]:
+            if looks.lost and (rows := self._found(new)) is not None:
+                return rows
+            own = self.store.postgres.statement() if len(new.ids) == 1 else self.store.postgres.begin()
+            try:
+                with own as connection:
+                    return [self._insert(connection, new)]
+            except StoreError:
+                # The lost one may have committed while this one waited for its end.
+                if looks.lost and (rows := self._found(new)) is not None:
+                    return rows
+                raise
+
+        return settled(once, looks)
+
+    def _found(self, new: NewJobs) -> list[int] | None:
+        """The outbox rows that are left of jobs that exist; None where they do not."""
+        with self.store.postgres.begin(read_only=True) as connection:
+            if not arrivals.exists(connection, self.store.tables, new.ids[0]):
+                return None
+            return outbox.of_job(connection, self.store.tables, new.ids[0])
 
     def _insert(self, transaction: Transaction, new: NewJobs) -> int:
         row = arrivals.insert_jobs_in(transaction, self.store.tables, new)

@@ -23,6 +23,7 @@ from sqlalchemy import (
     func,
     insert,
     literal,
+    or_,
     select,
     text,
     true,
@@ -127,6 +128,13 @@ def _insert(t: Tables) -> Select[Any]:
         .cte("promised")
     )
     return select(select(promised.c.id).scalar_subquery())
+
+
+def exists(connection: Connection, t: Tables, job_id: UUID) -> bool:
+    """Whether a job has a row, or had one that an action took away: it was inserted."""
+    there = select(t.jobs.c.id).where(t.jobs.c.id == job_id).exists()
+    kept = select(t.undo_jobs.c.job_id).where(t.undo_jobs.c.job_id == job_id).exists()
+    return bool(connection.execute(select(or_(there, kept))).scalar_one())
 
 
 def queue_names(connection: Connection, t: Tables) -> list[str]:

@@ -26,6 +26,7 @@ from sqlalchemy import (
     delete,
     func,
     insert,
+    literal,
     select,
     true,
 )
@@ -85,6 +86,21 @@ def left_by(connection: Connection, t: Tables, action_id: UUID, *, chunks: int) 
     last = select(c.done_ids).where(c.action_id == action_id).order_by(c.n.desc()).limit(chunks).subquery("last")
     mine = select(last.c.done_ids).where(p.c.job_ids.op("&&")(last.c.done_ids)).exists()
     return list(connection.execute(select(p.c.id).where(mine).order_by(p.c.id)).scalars())
+
+
+def owes(connection: Connection, t: Tables, action_id: UUID) -> bool:
+    """Whether a due row is left that any chunk of an action wrote. Reads the outbox once, and the chunks' ends."""
+    p, c = t.publications, t.action_chunks.c
+    first = p.c.job_ids[1]
+    within = (c.action_id == action_id, c.first_id <= first, c.last_id >= first, first == func.any(c.done_ids))
+    mine = select(c.n).where(*within).exists()
+    return connection.execute(select(p.c.id).where(p.c.due_at <= func.now(), mine).limit(1)).first() is not None
+
+
+def of_job(connection: Connection, t: Tables, job_id: UUID) -> list[int]:
+    """The rows that promise a job's publication. Reads the outbox once."""
+    p = t.publications
+    return list(connection.execute(select(p.c.id).where(literal(job_id, Uuid) == func.any(p.c.job_ids))).scalars())
 
 
 def take(connection: Connection, t: Tables, outbox_ids: Sequence[int]) -> list[Publication]:

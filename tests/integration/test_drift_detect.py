@@ -29,8 +29,8 @@ class Site:
         for name in ("mail", "reports"):
             self.plant.new_queue(name, paused=False)
 
-    def look(self, *, deep: bool = False, queues: Any = None) -> DriftReport:
-        return self.wb.drift(queues, deep=deep, wait_seconds=0.05)
+    def look(self, *, deep: bool = False, queues: Any = None, progress: Any = None) -> DriftReport:
+        return self.wb.drift(queues, deep=deep, wait_seconds=0.05, progress=progress)
 
     def counts(self, **options: Any) -> dict[int, int]:
         return {c.number: c.count for c in self.look(**options).classes if c.count}
@@ -186,6 +186,41 @@ def test_more_pushes_than_a_window_holds_hide_and_double_nothing(site: Site, mon
     monkeypatch.setattr(lists, "_range", pushed_meanwhile)
     report = site.look(queues="mail")
     assert {mark_of(f) for f in report.findings} == ghosts, report.summary
+
+
+def test_the_second_look_reads_where_what_looked_wrong_must_lie_by_now_and_the_ends(site: Site) -> None:
+    plant = site.plant
+    plant.healthy(10_000)
+    for number in (3, 5, 13):
+        plant.plant(number, 5)
+    plant.healthy(10_000)
+    plant.plant(1, 5)
+    late = plant.rows(5)  # published between the looks: not lost
+
+    def push(progress: Any) -> None:
+        if progress.phase == "waiting":
+            plant.healthy(1_500)
+            plant.push(late)
+
+    report = site.look(progress=push)
+    assert {c.number: c.count for c in report.classes if c.count} == {1: 5, 3: 5, 5: 5, 13: 5}
+    assert report.of(1).in_motion == 5
+    assert report.elements < 1.6 * 20_000
+
+
+def test_a_list_that_moved_in_an_unknown_way_is_read_whole_again(site: Site) -> None:
+    plant = site.plant
+    plant.healthy(3_000)
+    plant.plant(3, 5)
+    plant.healthy(3_000)
+
+    def shift(progress: Any) -> None:
+        if progress.phase == "waiting":
+            site.redis.rpop(plant.key, 2_900)  # somebody takes from the wrong end
+
+    report = site.look(progress=shift)
+    assert report.of(3).count == 5
+    assert report.elements > 6_000 + 3_000
 
 
 def test_one_queue_is_looked_at_alone(site: Site) -> None:

@@ -1,4 +1,4 @@
-"""Settling what a lost connection to PostgreSQL left undecided, by looking again; `apply` and its publisher use it.
+"""Settles what a lost connection to PostgreSQL left undecided, by looking again; actions and producers use it.
 
 Whoever repeats must be safe to repeat: an action reads its own row again, and goes on from the cursor that committed.
 """
