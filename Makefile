@@ -24,7 +24,7 @@ lab: setup ## Open JupyterLab on the dashboard; the embedded demo starts when no
 serve: setup ## Show the same dashboard as a web page
 	@$(BIN)/queuemon serve
 
-test: setup system-packages ## Run everything: lint, unit, integration on both pairs of stores, acceptance, browser, notebooks (LEVELS="unit browser" picks)
+test: setup system-packages ## Run everything: lint, unit, integration on both pairs of stores, acceptance (of the kills a part on both), browser, notebooks (LEVELS="unit browser" picks)
 	@$(BIN)/python -m tools.suite $(LEVELS)
 
 lint: setup ## Check format, style, types, import rules and notebooks

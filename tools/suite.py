@@ -56,6 +56,16 @@ LEVELS = [
         name="integration-embedded", arguments=["tests/integration", "--stores=embedded"], limit_seconds=1200, lane=1
     ),
     Level(name="integration-debian", arguments=["tests/integration", "--stores=debian"], limit_seconds=1200, lane=1),
+    Level(
+        name="kills-debian",
+        arguments=[
+            "tests/acceptance/test_kill_points.py",
+            "--stores=debian",
+            "-k",
+            "kill_anywhere and ([debian-retry] or [debian-repair] or [debian-erase] or restore)",
+        ],
+        limit_seconds=600,
+    ),
     Level(name="browser", arguments=["tests/browser"], limit_seconds=1200, lane=1),
     Level(
         name="notebooks",

@@ -13,8 +13,8 @@ from tests.support.kills.workers import LEVELS
 def table(verdicts: Sequence[Verdict]) -> str:
     """A row per level of the workers."""
     rows = [
-        f"{'workers':<8}{'cases':>7}{'kills':>7}{'of recovery':>12}{'points':>8}{'lost':>6}{'doubled':>9}"
-        f"{'unexpected':>12}{'agree again, ms: p50':>22}{'p99':>7}"
+        f"{'workers':<8}{'cases':>7}{'kills':>7}{'at random':>11}{'of recovery':>13}{'points':>8}{'lost':>6}"
+        f"{'doubled':>9}{'unexpected':>12}{'agree again, ms: p50':>22}{'p99':>7}"
     ]
     for level in [*LEVELS, "all"]:
         some = [v for v in verdicts if level in ("all", Name.of(v.case).level)]
@@ -22,11 +22,12 @@ def table(verdicts: Sequence[Verdict]) -> str:
             continue
         times = sorted(v.converged_ms for v in some if v.converged_ms is not None)
         kills = sum(v.kills for v in some)
-        first = sum(1 for v in some if v.kills)
+        struck = [v for v in some if v.kills]
+        random = sum(1 for v in struck if Name.of(v.case).point.startswith("random-"))
         points = {re.sub(r"^\S+ ", "", p) for v in some for p in v.points}
         p50, p99 = (f"{_percentile(times, share):,.0f}" if times else "-" for share in (0.5, 0.99))
         rows.append(
-            f"{level:<8}{len(some):>7,}{kills:>7,}{kills - first:>12,}{len(points):>8,}"
+            f"{level:<8}{len(some):>7,}{kills:>7,}{random:>11,}{kills - len(struck):>13,}{len(points):>8,}"
             f"{sum(len(v.lost) for v in some):>6,}{sum(len(v.duplicated) for v in some):>9,}"
             f"{sum(len(v.unexpected) for v in some):>12,}{p50:>22}{p99:>7}"
         )
