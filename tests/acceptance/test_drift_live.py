@@ -99,6 +99,7 @@ def site(make_stack: Callable[..., Stack], tmp_path: Path) -> Iterator[Site]:
 def _processes(site: Site) -> Iterator[None]:
     try:
         site.start("relay", "queuemon", "relay")
+        site.start("crowd", "tests.support.crowd", str(site.folder))
         site.start("supervisor", "queuemon", "supervisor", "--handlers", "tests.support.load:handle", "--grace", "5")
         yield
     except BaseException:

@@ -31,7 +31,7 @@ def _book() -> Book:
 
 
 def handle(job: JobInHand) -> None:
-    """Write the start down, work for some milliseconds, and fail now and then."""
+    """Write the start down, work for a millisecond or so, and fail now and then."""
     _book().write([{"id": str(job.id), "gen": job.gen, "at": time.time(), "worker": job.worker_id}])
     time.sleep(job.payload["seconds"])
     if job.attempt <= job.payload["failures"]:
@@ -47,8 +47,8 @@ def produce(folder: Path, seed: int, rate: float) -> None:
     while not stop.is_set():
         queue = rng.choice(list(QUEUES))
         payloads = [
-            {"seconds": rng.expovariate(1 / 0.003), "failures": rng.choices([0, 1, 9], [95, 4, 1])[0]}
-            for _ in range(rng.choices([1, 20], [9, 1])[0])
+            {"seconds": rng.expovariate(1 / 0.001), "failures": rng.choices([0, 1, 9], [95, 4, 1])[0]}
+            for _ in range(rng.choices([1, 20, 100], [8, 1, rate // 100])[0])
         ]
         ids: list[UUID] = []
         try:
