@@ -36,7 +36,7 @@ def shortened(text: str, part: int) -> str:
 
 
 # One pattern per language, each tried on one line alone and without nested repetition: linear in the line's length.
-_PYTHON: Final = re.compile(r'\s*File "([^"]{1,500})", line \d+(?:, in (\S{1,200}))?')
+_PYTHON: Final = re.compile(r'[\s|+-]*File "([^"]{1,500})", line \d+(?:, in (\S{1,200}))?')
 _PLACE: Final = re.compile(r"(.+?):\d+(?::\d+)?\Z")
 _JAVA: Final = re.compile(r"\s*at (?:[\w.@-]{1,100}/)*([\w.$<>/]{1,400})\.([\w$<>]{1,200})\(([^()]{0,200})\)")
 _DOTNET: Final = re.compile(r"\s*at ([\w.`<>\[\]]{1,400})\([^)]{0,500}\) in (.{1,500}):line \d+")
@@ -77,7 +77,7 @@ def read_trace(text: str) -> Trace:
     if not text or text.isspace():
         return Trace()
     lines = shortened(text, TRACE_PART).splitlines()
-    return _python(lines) if any(line.startswith(("Traceback (most", '  File "')) for line in lines) else _others(lines)
+    return _python(lines) if any(_PYTHON.match(line) for line in lines) else _others(lines)
 
 
 def _python(lines: list[str]) -> Trace:

@@ -18,6 +18,7 @@ from collections.abc import Callable
 from typing import Final
 
 from queuemon.analysis import wording
+from queuemon.analysis.codes import SHIELD, codes
 
 #: Characters of a message that are read, and of its form that count.
 MESSAGE_PART: Final = 3_000
@@ -33,8 +34,6 @@ _WORDS: Final = dict(
         strict=True,
     )
 )
-#: Digits of a code that is kept hide here until the numbers have been replaced.
-_SHIELD: Final = str.maketrans({str(d): chr(0xF8F0 + d) for d in range(10)})
 _SHOWN: Final = _WORDS | {0xF8F0 + d: str(d) for d in range(10)}
 _PRIVATE: Final = re.compile("[\uf8e0-\uf8ff]")
 
@@ -92,53 +91,13 @@ def _lines(text: str) -> str:
     return " ".join(line for line in text.splitlines()[:30] if line.strip() and not _ADDED.match(line))
 
 
-# ------------------------------------------------------------------------------------------------------------- codes
-
-#: What may be a code: a number, or capitals and digits.
-_CANDIDATES: Final = re.compile(
-    r"(?<![A-Za-z0-9_.])-?(?:\d{1,6}(?:\.\d{1,3}){0,2}|0x[0-9A-Fa-f]{1,8}|[0-9A-Z]{5}|[A-Z]{1,8}-?\d{3,6})(?![A-Za-z0-9_]|\.\d)"
-)
-_ENHANCED: Final = re.compile(r"[245]\.[0-7]\.\d{1,3}")
-_REASON: Final = re.compile(rf":? (?:{wording.REASONS})|[ -]#?[245]\.\d{{1,3}}\.\d|, b?['\"]")
-_ANSWER: Final = re.compile(r"[ -][A-Z<]")
-_QUANTITY: Final = re.compile(rf" ?(?:{wording.UNITS})\b| [a-z]{{3,30}}s\b|[.,:-]\d")
-_PREFIXED: Final = re.compile(rf"(?:{wording.PREFIXES})-?\d+")
-_BETWEEN: Final = " :=([\"'#-"
-
-
-def _codes(text: str) -> str:
-    return _CANDIDATES.sub(_code, text)
-
-
-def _code(found: Found) -> str:
-    """The number itself, hidden from the steps that follow, where it is a code; else as it stands."""
-    code, text, (start, end) = found[0], found.string, found.span()
-    before = text[max(0, start - 24) : start].lower().rstrip(_BETWEEN)
-    if len(code) == 3 and code.isdigit():
-        kept = "100" <= code < "600" and (
-            _REASON.match(text, end) is not None
-            or (before.endswith(wording.STATUS) and not _QUANTITY.match(text, end))
-            or (start == 0 and code[0] in "245" and _ANSWER.match(text, end) is not None)
-        )
-        kept = kept or (before.endswith(wording.CODE) and not _QUANTITY.match(text, end))
-    elif _ENHANCED.fullmatch(code):
-        kept = not before.endswith(("version", "release", " v"))
-    elif _PREFIXED.fullmatch(code):
-        kept = True
-    elif code[0].isupper() and "-" in code:
-        kept = text[end : end + 1] == ":"
-    elif len(code) == 4 and code.isdigit() and text[start - 1 : start] == "(" and text[end : end + 1] == ",":
-        kept = text[end : end + 3].strip(", ")[:1] in ("'", '"')
-    else:
-        kept = before.endswith(wording.CODE) and _QUANTITY.match(text, end) is None
-    return code.translate(_SHIELD) if kept else code
-
-
 # --------------------------------------------------------------------------------------------------- things with a form
 
-_URLS: Final = re.compile(r"(?<![A-Za-z0-9])(?:[a-z][a-z0-9+.-]{1,30}://|www\.)[^\s\"'<>`|)\]}]++", re.IGNORECASE)
+_URLS: Final = re.compile(
+    r"(?<![A-Za-z0-9])(?:[a-z][a-z0-9+.-]{1,30}://|www\.|arn:|urn:)[^\s\"'<>`|)\]}]++", re.IGNORECASE
+)
 _URL_END: Final = re.compile(r"[.,;:!?]+\Z")
-_EMAILS: Final = re.compile(r"<?(?<![\w.+%=-])[\w.+%=-]{1,64}+@[\w-]{1,63}+(?:\.[\w-]{1,63}+){0,6}+>?")
+_EMAILS: Final = re.compile(r"<?(?<![\w.+%=-])(?:\w{1,20}['’])?[\w.+%=-]{1,64}+@[\w-]{1,63}+(?:\.[\w-]{1,63}+){0,6}+>?")
 _TAGS: Final = re.compile(r"</?[a-zA-Z!][a-zA-Z0-9]{0,14}(?:\s[^<>]{0,300})?/?>")
 _OBJECTS: Final = re.compile(
     r"<(?:[A-Za-z_]\w{0,60}\.){0,8}([A-Za-z_]\w{0,60}(?: object)?) at 0x[0-9A-Fa-f]+>|( object)? at 0x[0-9A-Fa-f]+"
@@ -221,7 +180,7 @@ def _data(found: Found) -> str:
     for key, value in _TELLING.findall(inside):
         plain = value.strip("\"'")
         if key.lower() in wording.SENTENCES or _NAME.fullmatch(plain) or plain.isdigit():
-            said.append(f"{key}: {_CODED.sub(lambda m: m[0].translate(_SHIELD), plain) if len(plain) < 7 else plain}")
+            said.append(f"{key}: {_CODED.sub(lambda m: m[0].translate(SHIELD), plain) if len(plain) < 7 else plain}")
     kept = re.findall(r"\u27e6[^\u27e7]*\u27e7", inside)
     return f"\u27e6{', '.join(said + kept) or _DATA}\u27e7"
 
@@ -256,7 +215,7 @@ def _quotes(text: str) -> str:
 
 
 def _quoted(found: Found) -> str:
-    inside = found[found.lastindex or 0] or ""
+    inside = (found[found.lastindex or 0] or "").strip()
     start, end = found.span()
     before, after = found.string[max(0, start - 40) : start], found.string[end : end + 40]
     if len(inside) <= 3 and not any(c.isalnum() for c in inside) and (_NEAR.search(before) or after[:4] == " not"):
@@ -298,7 +257,7 @@ def _assigned(text: str) -> str:
 #: A run of letters, digits and what may join them that holds a digit.
 _TOKENS: Final = re.compile(r"(?<![A-Za-z0-9_.:/+,@#~%=^-])(?=[A-Za-z_.:/+,@#~%=^-]*+[0-9])[A-Za-z0-9_.:/+,@#~%=^-]++")
 _SHAPES: Final = re.compile(
-    r"(?P<time>\d{4}-\d\d(?:-\d\d)?(?:T?[\d:.]*(?:Z|[+-]\d\d:?\d\d)?)|\d{1,4}/\d{1,2}/\d{1,4}|\d{1,2}\.\d{1,2}\.\d{2,4}|\d{1,2}:\d\d(?::\d\d(?:[.,]\d+)?)?)"
+    r"(?P<time>\d{4}-\d\d(?:-\d\d)?(?:T?[\d:.]*(?:Z|[+-]\d\d:?\d\d)?)|\d{1,4}/\d{1,2}/\d{1,4}|\d{1,2}\.\d{1,2}\.\d{2,4}|\d{1,2}:\d\d(?::\d\d(?:[.,]\d+)?)?(?:Z|[+-]\d\d:?\d\d)?)"
     r"|(?P<host>\d{1,3}(?:\.\d{1,3}){3}(?:[:/]\d{1,5})?|(?:[0-9A-Fa-f]{0,4}:){2,7}[0-9A-Fa-f:.%a-z0-9]*|[a-z][a-z0-9.-]*:\d{2,5})"
     rf"|(?P<number>[+~#-]?\d[\d.,_]*(?:[eE][+-]?\d+)?(?:%|(?:{wording.UNITS}))?|0x[0-9A-Fa-f]+|\d+/\d+)"
     rf"|(?P<id>(?:\d+(?:{wording.UNITS})){{1,5}})"
@@ -312,7 +271,7 @@ def _token(found: Found) -> str:
     trailing = end[0] if (end := _TRAILING.search(token)) else ""
     body = token[: len(token) - len(trailing)]
     if body.lower() in wording.NUMBERED:
-        return token.translate(_SHIELD)
+        return token.translate(SHIELD)
     if shape := _SHAPES.fullmatch(body):
         kind = {"time": _TIME, "host": _HOST, "number": _NUMBER}.get(shape.lastgroup or "", _NUMBER)
         return kind + trailing
@@ -329,7 +288,7 @@ def _part(part: str) -> str:
 
 _CJK_NUMBER: Final = re.compile(r"\d+(?:[.,]\d+)*")
 _UNIT: Final = re.compile(
-    rf"{_NUMBER} ?(?:{wording.UNITS}|{wording.CURRENCIES})(?![A-Za-z])|(?:{wording.CURRENCIES}) ?{_NUMBER}"
+    rf"{_NUMBER} ?(?:{wording.UNITS}|{wording.CURRENCIES}|%)(?![A-Za-z])|(?:{wording.CURRENCIES}) ?{_NUMBER}"
 )
 _ZONES: Final = "AM|PM|GMT|UTC|CET|CEST|Z|Uhr"
 _DATE: Final = re.compile(
@@ -338,13 +297,18 @@ _DATE: Final = re.compile(
     rf"(?:,? (?:de )?[{_NUMBER}{_TIME}])*(?: ?(?:{_ZONES})\b)?|{_TIME} ?(?:{_ZONES})\b",
     re.IGNORECASE,
 )
+#: A day and an hour.
+_THEN: Final = re.compile(rf"{_TIME},? (?:um|à|at|a las|kl\.) {_TIME}(?: ?(?:{_ZONES})\b)?")
+_IN_BRACKETS: Final = re.compile(r"\[[0-9A-Fa-f]{0,4}(?::[0-9A-Fa-f]{0,4}){2,7}\](?::\d{1,5})?")
 #: Base64 that happens to hold no digit.
 _LONG: Final = re.compile(r"(?<![\w+/=-])[A-Za-z+/_-]{20,}+={1,2}")
 
 
 def _numbers(text: str) -> str:
+    if "[" in text:
+        text = _IN_BRACKETS.sub(_HOST, text)
     text = _CJK_NUMBER.sub(_NUMBER, _TOKENS.sub(_token, text))
-    return _DATE.sub(_TIME, _UNIT.sub(_NUMBER, text))
+    return _THEN.sub(_TIME, _DATE.sub(_TIME, _UNIT.sub(_NUMBER, text)))
 
 
 def _long(text: str) -> str:
@@ -361,6 +325,7 @@ _CALLED: Final = re.compile(
     rf"|{_NOT_A_NAME}[a-z][a-z0-9]{{1,40}}(?=[,)\]]| for |\Z)"  # a plain word at the end of the phrase
     rf"|{_NOT_A_NAME}(?<=[a-zß-ÿ] )[A-Z][a-zß-ÿ]{{1,40}}(?: [A-Z][a-zß-ÿ]{{1,40}})?(?! ?\())"  # a proper name
 )
+_ACTING: Final = re.compile(rf"(:? ){_NOT_A_NAME}[a-z][a-z0-9]{{1,40}}(?= (?:{wording.VERBS})(?![\w-]))")
 _LOCALE: Final = re.compile(
     r"\b((?i:locale|language|lang|sprache|langue|idioma|country|land|pays|currency))"
     r"( [A-Za-z]{2,3}(?:[-_][A-Za-z]{2,4})?)(?=[,)\];.]|\s|\Z)"
@@ -375,13 +340,21 @@ def _things(text: str) -> str:
     text = _LOCALE.sub(lambda m: m[0] if m[2].strip() in wording.SHORT_WORDS else f"{m[1]} {_ID}", text)
     made, at = "", 0
     for word in _WORD.finditer(text):
-        if word[0].lower() in wording.THINGS and word.start() >= at and (name := _CALLED.match(text, word.end())):
+        thing = word[0].lower()
+        if thing not in wording.THINGS or word.start() < at:
+            continue
+        name = _CALLED.match(text, word.end())
+        if name is None and thing in wording.ACTORS:
+            name = _ACTING.match(text, word.end())
+        if name is not None:
             made += f"{text[at : word.end()]}{name[1]}{_ID}"
             at = name.end()
     return made + text[at:]
 
 
+_BOUND: Final = re.compile(rf"%\([{_MARKS}\w]{{1,60}}\)s|%s|\$[{_MARKS}]|(?<![\w?])\?(?=[,)])")
 _MANY: Final = re.compile(
+    rf"(?:\((?=[{_MARKS}]\)[ -]?[{_MARKS}]))?"
     rf"[{_MARKS}](?:[\s,;/|&()\[\]+×x*@-]{{0,4}}(?:(?:and|und|et|y|or|oder|of|to|bis|から)\s)?[{_MARKS}])+"
 )
 _WRAPPED: Final = re.compile(rf"[\[(<⟦]\s?([{_MARKS}])\s?[\])>⟧]")
@@ -389,12 +362,14 @@ _WRAPPED: Final = re.compile(rf"[\[(<⟦]\s?([{_MARKS}])\s?[\])>⟧]")
 
 def _many(text: str) -> str:
     """A list of values is one value, however long."""
-    return _WRAPPED.sub(lambda m: m[1], _MANY.sub(lambda m: m[0][0], text))
+    if "%" in text or "$" in text or "?" in text:
+        text = _BOUND.sub(_DATA, text)
+    return _WRAPPED.sub(lambda m: m[1], _MANY.sub(lambda m: m[0].lstrip("(")[0], text))
 
 
 #: The steps in their order, each with the characters without which it has nothing to do.
 _STEPS: Final[tuple[tuple[str, Callable[[str], str]], ...]] = (
-    ("0123456789", _codes),
+    ("0123456789", codes),
     (":.", _urls),
     ("@", _emails),
     ("{", _braces),

@@ -20,12 +20,13 @@ def _words(words: str) -> tuple[str, ...]:
 
 #: How the words begin that follow a status code of HTTP or SMTP.
 REASONS: Final = _either(
-    "Client_Error Server_Error Bad Unauthorized Payment Forbidden Not_Found Not_Acceptable Not_Implemented Method Proxy"
-    " Request Conflict Gone Length Precondition Payload URI Unsupported Range Expectation Misdirected Unprocessable"
-    " Locked Failed Too_Many Upgrade Unavailable Internal Service Gateway HTTP_Version Variant Insufficient Loop Network"
-    " Moved Found See_Other Temporary Temporarily Permanent Mailbox User Relay Relaying Recipient Sender Message Greylist"
-    " Greylisted Authentication Auth Invalid No_such Policy Blocked Spam Quota Over Domain Requested Transaction Access"
-    " Syntax Command Connection Try Error Cannot Unknown Your Our The Host Client IP"
+    "Client_Error Server_Error Bad_Gateway Bad_Request Unauthorized Payment_Required Forbidden Not_Found Not_Acceptable Not_Implemented"
+    " Method_Not Proxy_Auth Request_Timeout Request_Entity Request_Header Conflict Gone Length_Required Precondition Payload_Too Content_Too"
+    " URI_Too Unsupported_Media Range_Not Expectation_Failed Misdirected Unprocessable Locked Failed_Dependency Too_Many Too_Early Upgrade_Required"
+    " Unavailable_For Internal_Server Internal_Error Service_Unavailable Service_Temporarily Service_not_available Gateway_Time HTTP_Version Insufficient_Storage Loop_Detected"
+    " Network_Auth Moved_Permanently Found:_ See_Other Temporary_Redirect Permanent_Redirect GET_http POST_http PUT_http"
+    " Mailbox_unavailable Mailbox_full User_unknown No_such_user Relay_access Relaying_denied Recipient_address Sender_address Message_rejected"
+    " Greylisted Authentication_failed Authentication_required Transaction_failed Requested_action Requested_mail"
 )
 #: Words before a status code, and before the number of an error, in lower case.
 STATUS: Final = _words(
@@ -115,12 +116,22 @@ THINGS: Final = frozenset(
     for w in _words(
         "template region bucket queue campaign plan tenant host hostname server cluster node worker topic stream channel zone pod container namespace"
         " branch environment user username account customer client job task order invoice file image device domain mailbox folder"
-        " project workspace organisation organization org team group feed segment list shop store merchant vendor supplier product item"
+        " flag project workspace organisation organization org team group feed segment list shop store merchant vendor supplier product item"
         "  report dataset partition shard replica broker consumer session city country recipient sender subject audience"
         " Vorlage Region Warteschlange Kunde Kunden Benutzer Konto Datei Bestellung Rechnung Mandant Mandanten Kampagne Empfänger Postfach"
         " modèle client utilisateur compte commande fichier région campagne file_d'attente destinataire facture"
         " plantilla cliente usuario cuenta pedido archivo región campaña cola factura destinatario bucket export"
     )
+)
+#: Those of them whose name may be any word before a verb: "user alice has no mailbox".
+ACTORS: Final = frozenset(
+    _words(
+        "user username tenant queue host hostname server region campaign bucket worker node topic plan merchant vendor"
+    )
+)
+VERBS: Final = _either(
+    "not is was has had does doesn't isn't hasn't cannot can't could failed exceeded already reached returned rejected refused did"
+    " ist wurde hat existiert est n'existe a no ha está existe"
 )
 #: Words that may stand behind a thing and are not its name.
 NOT_NAMES: Final = _either(
@@ -130,6 +141,8 @@ NOT_NAMES: Final = _either(
     " name id key size limit quota type status state data info record records details entry number count address addresses code token path"
     " descriptor handle system format content contents upload download processing configuration config connection request response"
     " input output file files list queue group settings permissions access login password session profile balance lookup import export"
+    " email e-mail mail phone role price total date currency country language locale depth mailbox account payload body header engine field title"
+    " priority stock agent pool rate limits"
     " refused returned responded replied rejects over too more than per exceeded overloaded shutdown restarted lost dropped ended gone"
     " read-only readonly non-existent not-found time-out out-of-range self-signed re-queued over-quota side-effect opt-out opted-out"
     " nicht ist wurde hat existiert fehlt gesperrt ungültig unbekannt pas est introuvable no es está existe inválido bloqueada bloqueado"
