@@ -374,6 +374,7 @@ class Workbench:
         from queuemon.analysis.contrast import explain
         from queuemon.analysis.window import window
         from queuemon.filters import quote
+        from queuemon.render.payload import is_secret
         from queuemon.store import contrast, numbers
 
         wanted = self._filter(where)
@@ -386,15 +387,19 @@ class Workbench:
         sides = contrast.read(
             self.store.postgres, wanted, since=chosen.since, until=chosen.until, queue=name, seed=seed, seconds=seconds
         )
+        secret = [path for path in sides.paths if any(map(is_secret, path))]
+        given = columns(
+            sides.table, sides.paths, sides.presence, without=sides.chosen_by, hidden=lambda path: path in secret
+        )
         answer = explain(
             sides.table.column("failed").to_numpy(zero_copy_only=False).astype(bool),
-            list(columns(sides.table, sides.paths, sides.presence, without=sides.chosen_by)),
+            list(given),
             deploy_marks=() if "started" in sides.chosen_by else sides.deploys,
             weight=sides.weight,
         )
         return replace(
             answer, where=str(wanted), baseline=sides.shared, since=chosen.since, until=chosen.until,
-            notes=(*sides.notes, *answer.notes),
+            notes=(*sides.notes, *_unseen(secret), *answer.notes),
         )  # fmt: skip
 
     def drift(
@@ -674,6 +679,14 @@ class Workbench:
 
         if not 1 <= limit <= EXPORT_LIMIT:
             raise LimitExceeded(f"limit is {limit:,}", expected=f"1 to {EXPORT_LIMIT:,}", next_step="narrow the filter")
+
+
+def _unseen(paths: Sequence[tuple[str, ...]]) -> list[str]:
+    """The note on paths whose values are masked."""
+    from queuemon.filters import path_text
+
+    named = ", ".join(path_text(path) for path in paths[:5]) + (", …" if len(paths) > 5 else "")
+    return [f"Not looked at, because secrets are masked: {named}."] if paths else []
 
 
 def parse_id(text: UUID | str) -> UUID:

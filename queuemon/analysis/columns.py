@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,9 +15,17 @@ if TYPE_CHECKING:
 
 
 def columns(
-    table: pa.Table, paths: Sequence[tuple[str, ...]], presence: Sequence[bool], *, without: Collection[str] = ()
+    table: pa.Table,
+    paths: Sequence[tuple[str, ...]],
+    presence: Sequence[bool],
+    *,
+    without: Collection[str] = (),
+    hidden: Callable[[tuple[str, ...]], bool] = lambda path: False,
 ) -> Iterator[Column | Measure]:
-    """`queue`, `worker`, `attempts`, `hour`, `wait`, `started`, and paths as `p0`, `p1`, …; no field of `without`."""
+    """`queue`, `worker`, `attempts`, `hour`, `wait`, `started`, and paths as `p0`, `p1`, …; no field of `without`.
+
+    Of `hidden` paths nothing is looked at: their values must not be shown.
+    """
     for name in ("queue", "worker", "attempts", "hour"):
         if name not in without:
             yield _coded(table, name, name)
@@ -26,7 +34,8 @@ def columns(
             values = table.column(name).to_numpy(zero_copy_only=False).astype(np.float64)
             yield Measure(field=name, values=values, scale=scale)
     for n, (path, asked) in enumerate(zip(paths, presence, strict=True)):
-        yield _coded(table, f"p{n}", "payload", path, presence=asked)
+        if not hidden(path):
+            yield _coded(table, f"p{n}", "payload", path, presence=asked)
 
 
 def _coded(table: pa.Table, name: str, field: str, path: tuple[str, ...] = (), *, presence: bool = False) -> Column:

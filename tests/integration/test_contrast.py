@@ -192,3 +192,12 @@ def test_the_command_prints_the_answer_within_a_hundred_columns(
     assert run(["explain", "queue:reports"]) == 4
     assert "no failing job was found" in capsys.readouterr().out
     assert run(["explain", "queue:nowhere"]) == 2
+
+
+def test_values_that_are_masked_elsewhere_are_not_shown_here(wb: Workbench) -> None:
+    payloads = [{"api_key": "canary-1" if n % 4 == 1 else "canary-2", "plan": f"p{n % 4}"} for n in range(800)]
+    load(wb, payloads, [n % 4 == 1 for n in range(800)])
+    answer = wb.explain()
+    assert answer.findings[0].filter == "payload.plan=p1"
+    assert "canary" not in repr(answer)
+    assert "Not looked at, because secrets are masked: payload.api_key." in answer.notes
