@@ -46,7 +46,8 @@ class TimelinePoint:
     #: Waiting jobs that expired, and that were deleted or moved away.
     expired: int = 0
     left: int = 0
-    #: How long the jobs that started had waited, on average and at most; None where none started.
+    #: How long the jobs that started had waited, on average and at most, where it is known (a job that was deleted
+    #: while it was stuck takes its wait along); None where none is.
     wait_seconds: float | None = None
     longest_wait_seconds: float | None = None
 
