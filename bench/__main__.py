@@ -1,4 +1,4 @@
-"""`make bench` or `python -m bench [reads] [writers] [drift] [retry] [timeline] [explain]`; figures printed."""
+"""`make bench` or `python -m bench [reads] [writers] [drift] [retry] [timeline] [failures] [explain]`; figures printed."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 import psutil
 from pydantic import SecretStr
 
-from bench import drift, explain, reads, retry, timeline, writers
+from bench import drift, explain, failures, reads, retry, timeline, writers
 from queuemon.config import Settings
 from queuemon.demo.stack import Stack
 from queuemon.workbench import Workbench
@@ -22,20 +22,23 @@ _POSTGRES = {"shared_buffers": "2GB", "max_wal_size": "8GB", "work_mem": "64MB",
 def main() -> None:
     """Start PostgreSQL and Valkey in a folder that goes away again, measure, stop."""
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
-    parser.add_argument("what", nargs="*", help="reads, writers, drift, retry, timeline, explain (default: all)")
+    parser.add_argument(
+        "what", nargs="*", help="reads, writers, drift, retry, timeline, failures, explain (default: all)"
+    )
     parser.add_argument("--sizes", default="10000,1000000,10000000", help="numbers of jobs, smallest first")
     parser.add_argument("--pairs", type=int, default=5, help="interleaved pairs of the writers' measurement")
     parser.add_argument("--jobs", type=int, default=100_000, help="failed jobs of the retry")
     parser.add_argument("--elements", type=int, default=1_000_000, help="list elements and waiting rows of drift")
     parser.add_argument("--dir", default=None, help="where the servers' data goes (10 M jobs need about 12 GB)")
     options = parser.parse_args()
-    unknown = set(options.what) - {"reads", "writers", "drift", "retry", "timeline", "explain"}
+    unknown = set(options.what) - {"reads", "writers", "drift", "retry", "timeline", "failures", "explain"}
     if unknown:
         parser.error(
-            f"unknown: {', '.join(sorted(unknown))}; expected reads, writers, drift, retry, timeline or explain"
+            f"unknown: {', '.join(sorted(unknown))}; expected reads, writers, drift, retry, timeline, failures"
+            " or explain"
         )
     sizes = [int(size) for size in options.sizes.split(",")]
-    wanted = options.what or ["explain", "drift", "retry", "timeline", "reads", "writers"]
+    wanted = options.what or ["explain", "drift", "retry", "timeline", "failures", "reads", "writers"]
     if "explain" in wanted:  # values alone
         explain.run()
         wanted = [what for what in wanted if what != "explain"]
@@ -65,6 +68,8 @@ def main() -> None:
                     writers.run(workbench.store, urls.database_url, pairs=options.pairs)
                 if "timeline" in wanted:
                     timeline.run(workbench, options.elements)
+                if "failures" in wanted:
+                    failures.run(workbench, options.elements)
                 if "reads" in wanted:
                     reads.run(workbench, sizes)
         finally:
