@@ -1,4 +1,4 @@
-"""`make bench` or `python -m bench [reads] [writers] [drift] [retry] [timeline] [failures] [explain]`; figures printed."""
+"""`make bench` or `python -m bench [reads] [writers] [drift] [retry] [timeline] [failures] [explain]`."""
 
 from __future__ import annotations
 
