@@ -19,11 +19,50 @@ Maker = Callable[[Random], Failure]
 SEED: Final = 20_261_126
 VARIANTS: Final = 24
 
-_FIRST = (
-    ["anna", "ben", "chloe", "dmitri", "elif", "farid", "grace", "hiro", "ines", "jörg", "kemal", "léa", "maría", "noah", "olu", "priya", "quinn", "rosa", "sven", "tomás"]
-)
-_LAST = ["schmidt", "o'brien", "garcía", "tanaka", "müller", "rossi", "novák", "dubois", "kowalski", "silva", "öztürk", "nguyen"]
-_DOMAIN = ["example.com", "mail.example.org", "kunde.example", "web.example.net", "firma-nord.example", "post.example.co.uk"]
+_FIRST = [
+    "anna",
+    "ben",
+    "chloe",
+    "dmitri",
+    "elif",
+    "farid",
+    "grace",
+    "hiro",
+    "ines",
+    "jörg",
+    "kemal",
+    "léa",
+    "maría",
+    "noah",
+    "olu",
+    "priya",
+    "quinn",
+    "rosa",
+    "sven",
+    "tomás",
+]
+_LAST = [
+    "schmidt",
+    "o'brien",
+    "garcía",
+    "tanaka",
+    "müller",
+    "rossi",
+    "novák",
+    "dubois",
+    "kowalski",
+    "silva",
+    "öztürk",
+    "nguyen",
+]
+_DOMAIN = [
+    "example.com",
+    "mail.example.org",
+    "kunde.example",
+    "web.example.net",
+    "firma-nord.example",
+    "post.example.co.uk",
+]
 _HOST = ["mx1", "mx-02", "smtp-eu-west-1a", "relay7", "node-13", "db-primary", "cache-3", "api-gw-5", "worker-77"]
 
 
