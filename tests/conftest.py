@@ -6,6 +6,7 @@ pytest_plugins = [
     "tests.support.engine",
     "tests.support.operator",
     "tests.support.proofs",
+    "tests.support.runbooks",
     "tests.support.stores",
     "tests.support.story",
 ]

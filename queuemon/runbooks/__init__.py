@@ -6,23 +6,49 @@ executed copy is the record of the incident.
 
 from __future__ import annotations
 
+from queuemon.runbooks.advice import advise, listed, verify_healthy
+from queuemon.runbooks.agreement import LOSS, class_numbers, disagreements, repair, verify_rebuilt, verify_repaired
 from queuemon.runbooks.catalogue import Parameter, RunbookInfo, describe, folders, list_runbooks
+from queuemon.runbooks.jobs import jobs_of, narrowed, retry_kind, verify_freed, verify_removed
+from queuemon.runbooks.procedures import act_all, drain, pauses, shown, take_back, verify_idle, verify_on_time, way_for
 from queuemon.runbooks.run import RunResult, StepProgress, run
 from queuemon.runbooks.steps import act, failed_jobs, plan, select, settled, verify_completed
 
 __all__ = [
+    "LOSS",
     "Parameter",
     "RunResult",
     "RunbookInfo",
     "StepProgress",
     "act",
+    "act_all",
+    "advise",
+    "class_numbers",
     "describe",
+    "disagreements",
+    "drain",
     "failed_jobs",
     "folders",
+    "jobs_of",
     "list_runbooks",
+    "listed",
+    "narrowed",
+    "pauses",
     "plan",
+    "repair",
+    "retry_kind",
     "run",
     "select",
     "settled",
+    "shown",
+    "take_back",
     "verify_completed",
+    "verify_freed",
+    "verify_healthy",
+    "verify_idle",
+    "verify_on_time",
+    "verify_rebuilt",
+    "verify_removed",
+    "verify_repaired",
+    "way_for",
 ]

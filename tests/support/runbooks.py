@@ -1,0 +1,131 @@
+"""Runbooks over a rig's stores: run by the real runner in a kernel, or cell by cell in the test's own process.
+
+Fixture: `floor`.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import nbformat
+import pytest
+
+from queuemon import runbooks
+from queuemon.drift import detect
+from queuemon.runbooks import RunResult, agreement, procedures, steps
+from tests.support.drift import Planter
+from tests.support.engine import Rig
+
+#: Everything an action may change, read past everything that is under test.
+_TABLES = ("jobs", "job_queues", "queuemon.actions", "queuemon.queue_pauses", "queuemon.undo_jobs", "job_logs")
+
+
+class Floor:
+    """Two stores with the rig's four queues, a working folder, and the runbooks on them."""
+
+    def __init__(self, rig: Rig, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.rig, self.sql, self.redis, self.folder = rig, rig.sql, rig.redis, folder
+        self.plant = Planter(rig.store, "mail", "reports")
+        self._patch = monkeypatch
+        #: The names of the cells that ran in this process.
+        self._used: list[dict[str, Any]] = []
+        values = {n: getattr(rig.settings, n) for n in ("lease_seconds", "heartbeat_seconds", "backoff_seconds")}
+        lines = [f"{name} = {value}" for name, value in values.items()]
+        (folder / "queuemon.toml").write_text("\n".join(["[profiles.test]", *lines, 'worker_level = "L2"']) + "\n")
+        monkeypatch.chdir(folder)
+        monkeypatch.setenv("QUEUEMON_DATABASE_URL", rig.settings.database_url.get_secret_value())
+        monkeypatch.setenv("QUEUEMON_REDIS_URL", rig.settings.redis_url.get_secret_value())
+
+    def run(self, name: str, **parameters: Any) -> RunResult:
+        """By the real runner, in a kernel of its own; raises what it raises."""
+        return runbooks.run(name, parameters, runs_dir=self.folder / "runs")
+
+    def cells(self, name: str, *, after: Mapping[str, Callable[[], object]] | None = None, **parameters: Any) -> Any:
+        """The same cells in this process; `after` says what happens once the cells of a step have run."""
+        notebook = nbformat.read(runbooks.describe(name).path, as_version=4)
+        for module in (detect, agreement, procedures, steps):
+            for quick in ("WAIT_SECONDS", "LOOK_SECONDS", "INTERVAL"):
+                if hasattr(module, quick):
+                    self._patch.setattr(module, quick, 0.01)
+        names: dict[str, Any] = {}
+        self._used.append(names)
+        step, left = "", dict(after or {})
+        for cell in notebook.cells:
+            if cell.cell_type == "markdown":
+                left.pop(step, lambda: None)()
+                step = cell.source.partition("\n")[0].removeprefix("## ")
+            else:
+                exec(compile(cell.source, f"{name}: {step}", "exec"), names)
+                if "parameters" in cell.metadata.get("tags", ()):
+                    names |= runbooks.describe(name).values(parameters)
+        return names
+
+    def close(self) -> None:
+        """Give the connections back that cells have opened."""
+        for names in self._used:
+            if "wb" in names:
+                names["wb"].close()
+
+    def meanwhile(self, name: str, then: Callable[[], object], **parameters: Any) -> RunResult:
+        """Run it, and do something beside it in this thread."""
+        with ThreadPoolExecutor(1) as pool:
+            running = pool.submit(self.run, name, **parameters)
+            then()
+            return running.result(120)
+
+    def everything(self) -> dict[str, Any]:
+        """All that a runbook could change in either store."""
+        rows = {t: self.sql(f"SELECT * FROM {t} ORDER BY 1, 2") for t in _TABLES}
+        lists = {k: self.redis.lrange(k, 0, -1) for k in self.redis.scan_iter(match="queue:*")}
+        flags = {k: self.redis.hgetall(k) for k in self.redis.scan_iter(match="queuemon:paused:*")}
+        return {**rows, "lists": lists, "flags": flags}
+
+    def states(self, queue: str = "mail") -> dict[str, int]:
+        """Jobs of a queue by state."""
+        found = self.sql("SELECT status, count(*) AS n FROM jobs WHERE queue = :q GROUP BY status", q=queue)
+        return {row["status"]: row["n"] for row in found}
+
+    def listed(self, queue: str = "mail") -> list[tuple[str, int | None]]:
+        """(id, generation) of a queue's elements, sorted; without the empty places that a quarantine leaves."""
+        return sorted((job_id, gen) for job_id, gen in self.rig.listed(queue) if UUID(job_id).int)
+
+    def ended(self, number: int, status: str, *, ago: str = "1 minute", error: str = "boom") -> list[Any]:
+        """Jobs of `mail` that have failed or expired a while ago; returns their ids."""
+        return self.plant.rows(
+            number, status=f"'{status}'", attempts="3", finished_at=f"now() - interval '{ago}'",
+            created_at=f"now() - interval '{ago}' - interval '1 hour'", error_type="'ValueError'",
+            error_message=f"'{error}'",
+        )  # fmt: skip
+
+    def actions(self) -> list[tuple[str, str, str]]:
+        """Kind, target and state of the actions, the oldest first."""
+        rows = self.sql("SELECT kind, target, state FROM queuemon.actions ORDER BY started_at, id")
+        return [(row["kind"], row["target"], row["state"]) for row in rows]
+
+    def record(self, name: str) -> str:
+        """The HTML that the only run of a runbook left."""
+        (html,) = (self.folder / "runs" / name).glob("*.html")
+        return html.read_text("utf-8")
+
+
+class Gate:
+    """A handler that holds every job until it is opened."""
+
+    def __init__(self) -> None:
+        self.open = threading.Event()
+
+    def __call__(self, job: object) -> None:
+        self.open.wait(60)
+
+
+@pytest.fixture
+def floor(rig: Rig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Floor]:
+    """The stores of the rig, with a profile for the kernels, in a working folder of the test's own."""
+    made = Floor(rig, tmp_path, monkeypatch)
+    yield made
+    made.close()
