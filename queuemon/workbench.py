@@ -532,6 +532,13 @@ class Workbench:
             others=self._others(),
         )  # fmt: skip
 
+    def stop_action(self, action_id: UUID | str) -> ActionRecord:
+        """End an action that runs, whoever runs it, or whose process died; it can be resumed or taken back."""
+        from queuemon import actions
+
+        self._may_act("stopping")
+        return actions.stop_action(self.store, parse_id(action_id))
+
     def _may_act(self, what: str) -> None:
         self.settings.require_writable(what)
         if (why := self.read_only_reason) is not None:

@@ -9,6 +9,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from typing import Final
 
@@ -180,7 +181,8 @@ def _ended(journal: Journal, entry: Entry, *, stopped: bool, published: bool) ->
     with journal.turn(entry) as (connection, held):
         record = held.record
         if not held.running:
-            return journal.repeated(connection, held)
+            # Ended by somebody else, while this run was at it or after another one had done the rest.
+            return replace(journal.repeated(connection, held), repeated=record.state != "stopped")
         skipped = dict(held.skipped)
         missing = record.planned - record.done - record.skipped
         if missing > 0 and not stopped:

@@ -1,4 +1,4 @@
-"""Going on with an action that was interrupted or stopped, and what an action did to each of its jobs."""
+"""Going on with an action that was interrupted or stopped, ending one, and what an action did to each of its jobs."""
 
 from __future__ import annotations
 
@@ -6,11 +6,12 @@ from collections.abc import Callable, Sequence
 from typing import Final
 from uuid import UUID
 
+from queuemon.actions import text
 from queuemon.actions.canary import Rule, step_id
 from queuemon.actions.entries import Journal
 from queuemon.errors import InvalidValue, UnknownAction
-from queuemon.model import ActionKind, JobOutcome
-from queuemon.store import Store, audit, trail
+from queuemon.model import ActionKind, ActionRecord, JobOutcome
+from queuemon.store import Store, audit, outbox, trail
 from queuemon.store.audit import Entry
 
 #: Outcomes in one answer at most.
@@ -26,15 +27,44 @@ def reopened(store: Store, journal: Journal, action_id: UUID) -> Entry:
     """An action's row, running again where it was stopped; raises UnknownAction."""
     with store.postgres.begin() as connection:
         if audit.one(connection, store.tables, action_id) is None:
-            raise UnknownAction(
-                f"there is no action {action_id}", expected="the id of an action", next_step="see `queuemon actions`"
-            )
+            raise _unknown(action_id)
         trail.reopen(connection, store.tables, action_id)
         entry = audit.held(connection, store.tables, action_id)
         if entry.running:
             detail = {"done": entry.record.done}
             audit.note(connection, store.tables, action_id, "resumed", os_user=journal.user, detail=detail)
     return entry
+
+
+def stop_action(store: Store, action_id: UUID) -> ActionRecord:
+    """End an action that runs, whoever runs it: a process at work sees it before its next chunk, and one that died
+    leaves it where its last chunk committed. It can be resumed, or taken back. One that has ended stays as it is.
+
+    Raises UnknownAction.
+    """
+    journal, t = Journal(store), store.tables
+    with store.postgres.begin() as connection:
+        if audit.one(connection, t, action_id) is None:
+            raise _unknown(action_id)
+        held = audit.held(connection, t, action_id)
+        if held.running:
+            published = not outbox.owes(connection, t, action_id)
+            record = held.record
+            summary = text.stopped(
+                record.kind, planned=record.planned, done=record.done, skipped=held.skipped, gone=held.gone,
+                published=published,
+            )  # fmt: skip
+            journal.end(connection, held, state="stopped", summary=summary, published=published)
+        ended = audit.one(connection, t, action_id, undo_days=store.settings.undo_days)
+    if ended is None:
+        raise _unknown(action_id)
+    return ended
+
+
+def _unknown(action_id: UUID) -> UnknownAction:
+    return UnknownAction(
+        f"there is no action {action_id}", expected="the id of an action", next_step="see `queuemon actions`"
+    )
 
 
 def outcomes(store: Store, action_id: UUID, *, after: UUID | None = None, limit: int = 1_000) -> tuple[JobOutcome, ...]:
@@ -45,7 +75,7 @@ def outcomes(store: Store, action_id: UUID, *, after: UUID | None = None, limit:
     with store.postgres.begin(read_only=True) as connection:
         record = audit.one(connection, t, action_id)
         if record is None:
-            raise UnknownAction(f"there is no action {action_id}", expected="the id of an action")
+            raise _unknown(action_id)
         steps: list[UUID] = [action_id]
         if record.kind is ActionKind.CANARY:
             parts = Rule.of(record.options).parts(range(record.planned))  # type: ignore[arg-type]

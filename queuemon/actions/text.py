@@ -144,6 +144,17 @@ def bulk_summary(
     return ". ".join(sentences) + "."
 
 
+def stopped(
+    kind: ActionKind, *, planned: int, done: int, skipped: Mapping[str, int], gone: int, published: bool
+) -> str:
+    """What an action had done when somebody ended it."""
+    if kind not in _DONE:
+        return "Stopped on request."
+    return bulk_summary(
+        kind, planned=planned, done=done, skipped=skipped, gone=gone, stopped=True, published=published
+    )  # fmt: skip
+
+
 # ---------------------------------------------------------------------------------------------------------- plans
 
 

@@ -82,12 +82,19 @@ def _found(store: Store, target: object) -> ActionRecord:
     with store.postgres.begin(read_only=True) as connection:
         if target == "last":
             newest = audit.recent(connection, store.tables, LAST_OF, undo_days=days)
-            record = next((r for r in newest if r.undoable_until is not None), None)
+            record = next((r for r in newest if r.undoable_until is not None or _unfinished(r)), None)
             if record is None:
                 raise UnknownAction(
                     "there is no action that can be taken back",
                     expected=f"one of the last {days:g} days that changed something and was not taken back yet",
                     next_step="see `queuemon actions`",
+                )
+            if _unfinished(record):
+                raise InvalidValue(
+                    f"the newest action that can be taken back, {record.kind.value} {record.id}, has not ended:"
+                    f" {_refusal(record, days)}",
+                    expected="an action that has ended",
+                    next_step="or name the action to take back",
                 )
             return record
         try:
@@ -104,6 +111,11 @@ def _found(store: Store, target: object) -> ActionRecord:
     return record
 
 
+def _unfinished(record: ActionRecord) -> bool:
+    """Whether an action changed something that could be taken back, had it ended."""
+    return record.state == "running" and record.kind.undoable and record.done > 0
+
+
 def _refusal(record: ActionRecord, days: float) -> str:
     """Why an action cannot be taken back."""
     if record.undone_by is not None:
@@ -115,7 +127,8 @@ def _refusal(record: ActionRecord, days: float) -> str:
     if not record.kind.undoable:
         return "nothing was kept of what it replaced"
     if record.state == "running":
-        return "it is running; stop it first"
+        how = "its process died" if record.interrupted else "it is running"
+        return f"{how}; end it first with `queuemon actions stop {record.id}`"
     if not record.done:
         return "it changed nothing"
     return f"what it replaced is kept for {days:g} days, and has gone"

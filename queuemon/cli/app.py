@@ -95,7 +95,7 @@ _add(
 )
 
 _actions = typer.Typer(invoke_without_command=True, callback=trail.actions, **PLAIN)
-_add(_actions, None, list_=trail.list_, show=trail.show, resume=trail.resume)
+_add(_actions, None, list_=trail.list_, show=trail.show, resume=trail.resume, stop=trail.stop)
 app.add_typer(_actions, name="actions", rich_help_panel=SEE)
 
 _deploy = typer.Typer(help="Deploys: mark one, list them.", no_args_is_help=True, **PLAIN)

@@ -114,7 +114,7 @@ def code_of(result: ActionResult) -> int:
 
 @contextmanager
 def stoppable() -> Iterator[threading.Event]:
-    """The first Ctrl-C asks the action to stop after its chunk, the second interrupts."""
+    """The first Ctrl-C or SIGTERM asks the action to stop after its chunk, the second interrupts."""
     stop = threading.Event()
 
     def ask(signum: int, frame: object) -> None:
@@ -125,11 +125,12 @@ def stoppable() -> Iterator[threading.Event]:
     if threading.current_thread() is not threading.main_thread():
         yield stop
         return
-    before = signal.signal(signal.SIGINT, ask)
+    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield stop
     finally:
-        signal.signal(signal.SIGINT, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 # -------------------------------------------------------------------------------------------------------- progress

@@ -54,7 +54,8 @@ def list_(ctx: typer.Context, limit: Limit = 20, as_json: Json = False) -> None:
                 for line in (f"{state_of(r)}. {r.summary}".strip(), f"{r.actor}{why}", str(r.id)):
                     out.print(Padding(cell(line, limit=400), (0, 0, 0, 4)))
             if interrupted := [r for r in records if r.interrupted]:
-                say(f"Interrupted: {len(interrupted)}. `queuemon actions resume {interrupted[0].id}` goes on.")
+                first = interrupted[0].id
+                say(f"Interrupted: {len(interrupted)}. `queuemon actions resume {first}` goes on, `stop` ends it.")
         else:
             say("No action yet.")
     if not records:
@@ -91,6 +92,8 @@ def show(
             console().print(facts(rows))
             if record.interrupted or record.state == "stopped":
                 say(f"To go on: queuemon actions resume {record.id}")
+                if record.interrupted:
+                    say(f"To end it, so that it can be taken back: queuemon actions stop {record.id}")
         if ids:
             if not as_json:
                 say("")
@@ -132,6 +135,24 @@ def resume(
                 )
             return
         tell(None, manner, lambda **heard: wb.resume_action(record.id, **heard), name=record.kind.value, count=left)
+
+
+def stop(ctx: typer.Context, action_id: ActionId, as_json: Json = False) -> None:
+    """End an action that runs, here or elsewhere, after its chunk, or one whose process died; what it did stays.
+
+    It can be resumed, or taken back. One that has ended stays as it is.
+    """
+    with opened(ctx) as wb:
+        before = _find(wb, action_id)
+        record = wb.stop_action(before.id)
+        if as_json:
+            print_json({"action": record})
+        elif before.state != "running":
+            say(f"{record.kind.value} {record.id} has ended ({record.state}): nothing was done. {record.summary}")
+        else:
+            say(f"{record.summary} To go on: queuemon actions resume {record.id}")
+    if before.state != "running":
+        raise typer.Exit(NOTHING)
 
 
 def undo(

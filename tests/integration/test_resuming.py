@@ -62,6 +62,52 @@ def test_an_interrupted_action_says_so_and_goes_on(desk: Desk, wb: Workbench) ->
     assert not wb.action(plan.id).interrupted
 
 
+def _crashed(desk: Desk, wb: Workbench) -> UUID:
+    """An action whose process died after its first chunk, a minute ago."""
+    plan = wb.plan("retry", "queue:mail status:failed")
+
+    def crash(_: ActionProgress) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        wb.apply(plan, progress=crash)
+    desk.sql("UPDATE queuemon.actions SET updated_at = now() - interval '1 minute' WHERE id = :id", id=plan.id)
+    return plan.id
+
+
+def test_an_action_whose_process_died_is_ended_and_then_taken_back(desk: Desk, wb: Workbench) -> None:
+    older = wb.apply(wb.plan("delete", desk.add("failed", 2)))
+    ids = desk.add("failed", 25)
+    crashed = _crashed(desk, wb)
+    for target in (crashed, "last"):
+        with pytest.raises(
+            InvalidValue, match=f"its process died; end it first with `queuemon actions stop {crashed}`"
+        ):
+            wb.plan("undo", target)
+    record = wb.stop_action(crashed)
+    assert (record.state, record.done, record.interrupted) == ("stopped", 10, False)
+    assert record.summary.startswith("Stopped on request. Retried 10 of 25.")
+    assert wb.stop_action(crashed) == record
+    assert wb.undo("last").done == 10
+    assert {desk.job(i)["status"] for i in ids} == {"failed"}
+    assert wb.action(older.id).undone_by is None
+
+
+def test_an_action_at_work_is_stopped_from_elsewhere_after_its_chunk(desk: Desk, wb: Workbench) -> None:
+    desk.add("failed", 35)
+    plan = wb.plan("retry", "queue:mail status:failed")
+    with Workbench(desk.settings) as other:
+        result = wb.apply(plan, progress=lambda p: other.stop_action(plan.id) and None)
+    assert (result.state, result.repeated) == ("stopped", False)
+    assert result.done == wb.action(plan.id).done == len([o for o in outcomes(wb, plan.id) if o.outcome == "done"]) < 35
+    assert wb.resume_action(plan.id).done == 35
+
+
+def test_stopping_what_is_no_action_is_said(wb: Workbench) -> None:
+    with pytest.raises(UnknownAction):
+        wb.stop_action(uuid4())
+
+
 @pytest.mark.parametrize("page", [1, 7, 1_000])
 def test_every_job_of_a_selection_has_its_outcome_in_the_order_of_the_ids(desk: Desk, wb: Workbench, page: int) -> None:
     failed, done, gone = desk.add("failed", 25), desk.add("completed", 3), [uuid4() for _ in range(12)]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import json
+import os
+import signal
 import subprocess
 import sys
 import time
@@ -21,7 +23,7 @@ from typer.main import get_command
 from queuemon.cli import run
 from queuemon.cli.app import app
 from queuemon.cli.carry import code_of as action_code
-from queuemon.cli.carry import print_plan
+from queuemon.cli.carry import print_plan, stoppable
 from queuemon.cli.options import EXIT_CODES
 from queuemon.cli.status import code_of, document, footer, queue_table, warnings
 from queuemon.cli.terminal import console, facts, plain, print_json, say, warn
@@ -634,3 +636,14 @@ def test_a_long_error_never_costs_the_id_its_place(capsys: pytest.CaptureFixture
     made.add_row(cell("01a20f40-6675-73d4-804f-913a4406c0f9"), cell("x" * 199))
     console().print(made)
     assert "01a20f40-6675-73d4-804f-913a4406c0f9" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_asks_a_bulk_action_to_stop_and_the_second_interrupts(number: signal.Signals) -> None:
+    before = signal.getsignal(number)
+    with stoppable() as stop:
+        os.kill(os.getpid(), number)
+        assert stop.wait(5)
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), number)
+    assert signal.getsignal(number) is before
