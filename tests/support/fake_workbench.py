@@ -208,7 +208,7 @@ def drift_report(counts: dict[int, int], *, deep: bool = False, complete: bool =
     numbers = {"seconds": 4.2, "postgres_seconds": 1.0, "redis_seconds": 1.0, "waited_seconds": 2.0}
     return DriftReport(
         taken_at=utc(), clock=utc(), queues=tuple(FIVE), deep=deep, level="L2", classes=classes, findings=(),
-        rows=5_286, elements=5_286, bytes=900_000, longest_redis_ms=1.0, complete=complete, **numbers,
+        rows=5_286, elements=5_286, bytes=900_000, longest_redis_ms=1.0, complete=complete, parked=(), **numbers,
     )  # fmt: skip
 
 
