@@ -6,7 +6,7 @@ executed copy is the record of the incident.
 
 from __future__ import annotations
 
-from queuemon.runbooks.advice import advise, listed, verify_healthy
+from queuemon.runbooks.advice import advise, listed, nothing_to_do, verify_healthy
 from queuemon.runbooks.agreement import LOSS, class_numbers, disagreements, repair, verify_rebuilt, verify_repaired
 from queuemon.runbooks.catalogue import Parameter, RunbookInfo, describe, folders, list_runbooks
 from queuemon.runbooks.jobs import jobs_of, narrowed, retry_kind, verify_freed, verify_removed
@@ -33,6 +33,7 @@ __all__ = [
     "list_runbooks",
     "listed",
     "narrowed",
+    "nothing_to_do",
     "pauses",
     "plan",
     "repair",

@@ -102,6 +102,11 @@ def listed(found: Sequence[Advice]) -> Static:
     return Static(body, "\n".join(lines[:SHOWN]))
 
 
+def nothing_to_do(*, dry_run: bool) -> str:
+    """What a runbook that only reads says where others act."""
+    return f"Nothing was changed: this runbook only reads, {'dry' if dry_run else 'wet'} as well."
+
+
 def verify_healthy(found: Sequence[Advice], *, fail_when_urgent: bool) -> str:
     """How many things want doing. Raises RunbookError where some cannot wait, so that a scheduled run says so."""
     urgent = [a for a in found if a.urgent]

@@ -10,8 +10,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
+from uuid import UUID
 
-from queuemon.errors import InvalidValue, QueuemonError, RunbookError, StoreError
+from queuemon.errors import InvalidValue, QueuemonError, RunbookError, StoreError, UnknownAction
 from queuemon.model import ActionResult, Plan, PostgresHalf, QueueStats, RedisHalf
 from queuemon.render.html import Safe, Static, static
 from queuemon.render.text import duration
@@ -67,7 +68,7 @@ def way_for(
     until = timedelta(seconds=seconds + SPARE_SECONDS)
     found = [wb.plan("prioritise", transactional, priority="high")]
     found += [wb.plan("pause", name, until=until, holder=MAKES_WAY) for name in aside]
-    if stats[wb.queue_name(queue)].queue.concurrency < workers:
+    if stats[wb.queue_name(queue)].queue.concurrency <= workers:  # of a run that goes on it is that many already
         found.append(wb.plan("scale", queue, concurrency=workers))
     return [plan for plan in found if plan.count]
 
@@ -100,12 +101,15 @@ def act_all(wb: Workbench, plans: Sequence[Plan], *, dry_run: bool, reason: str)
     When one fails, or is done in part only, those before it are taken back. Raises what it raised; RunbookError.
     """
     made: list[ActionResult] = []
+    begun: list[UUID] = []
     try:
         for plan in plans:
             print(f"{plan.kind.value} {plan.target}: {plan.effect}.")  # noqa: T201
+            begun.append(plan.id)  # one whose answer is lost may have been made all the same
             result = act(wb, plan, dry_run=dry_run, reason=reason)
             if result is None:
                 continue
+            begun[-1] = result.id
             made.append(result)
             if result.state != "done":
                 raise RunbookError(
@@ -114,44 +118,45 @@ def act_all(wb: Workbench, plans: Sequence[Plan], *, dry_run: bool, reason: str)
                     next_step="what was changed has been taken back",
                 )
     except BaseException:
-        take_back(wb, made, reason="a later change failed")
+        take_back(wb, begun, reason="a later change failed")
         raise
     return made
 
 
-def take_back(wb: Workbench, made: Sequence[ActionResult], *, reason: str) -> list[str]:
-    """Undo the actions, the last one first; what somebody changed since is left to them. Returns a sentence for each.
+def take_back(wb: Workbench, action_ids: Sequence[UUID], *, reason: str) -> list[str]:
+    """Undo actions, the last one first; what somebody changed since is left to them. Returns a sentence for each.
 
     Goes on past a failure. Raises RunbookError that names what could not be taken back, and how it can be.
     """
     told, left = [], []
-    for result in reversed(made):
+    for action_id in reversed(action_ids):
         try:
-            told.append(_taken_back(wb, result, reason))
+            told.append(_taken_back(wb, action_id, reason))
         except QueuemonError as error:
-            left.append(f"{result.kind.value} ({error})")
-            told.append(f"NOT taken back: {result.summary} Run `queuemon undo {result.id}`.")
+            left.append(f"`queuemon undo {action_id}`")
+            told.append(f"NOT taken back: {error}")
         print(told[-1])  # noqa: T201
     if left:
         raise RunbookError(
-            f"not taken back: {'; '.join(left)}",
+            f"{len(left):,} of {len(action_ids):,} changes could not be taken back",
             expected="everything as it was before",
-            next_step=" and ".join(f"`queuemon undo {r.id}`" for r in made),
+            next_step=" and ".join(left),
         )
     return told
 
 
-def _taken_back(wb: Workbench, result: ActionResult, reason: str) -> str:
+def _taken_back(wb: Workbench, action_id: UUID, reason: str) -> str:
     """One undo; PostgreSQL may be away for a while. A second undo of the same action changes nothing."""
-    if not result.done:
-        return f"Nothing to take back: {result.summary}"
     deadline = time.monotonic() + RESTORE_SECONDS
     while True:
         try:
-            if wb.action(result.id).undone_by is not None:
-                return f"Taken back already: {result.summary}"
-            plan = wb.plan("undo", result.id)
+            record = wb.action(action_id)
+            if record.undone_by is not None or (not record.done and record.state != "running"):
+                return f"Nothing to take back: {record.summary}"
+            plan = wb.plan("undo", action_id)
             return wb.apply(plan, reason=reason).summary if plan.count else f"Left as it is: {plan.effect}."
+        except UnknownAction:
+            return "Nothing to take back: it was not begun."
         except StoreError:
             if time.monotonic() >= deadline:
                 raise
@@ -188,7 +193,7 @@ def drain(
     try:
         return _watched(wb, wb.queue_name(queue), below=below, seconds=seconds)
     finally:
-        take_back(wb, made, reason=reason or "the queue was watched to the end")
+        take_back(wb, [r.id for r in made], reason=reason or "the queue was watched to the end")
 
 
 def _watched(wb: Workbench, name: str, *, below: int, seconds: float) -> Drained:
@@ -257,7 +262,7 @@ def verify_idle(
             )
     except BaseException:
         if resume_on_failure:
-            take_back(wb, made, reason="the queues did not come to rest")
+            take_back(wb, [r.id for r in made], reason="the queues did not come to rest")
         raise
     return f"{len(names):,} queues are paused and idle after {duration(waited)}."
 

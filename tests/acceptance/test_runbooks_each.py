@@ -13,7 +13,9 @@ import pytest
 
 from queuemon import runbooks
 from queuemon.cli import run as queuemon
-from queuemon.errors import InvalidValue, LimitExceeded, RunbookError
+from queuemon.errors import InvalidValue, LimitExceeded, RunbookError, StoreUnavailable
+from queuemon.model import ActionKind, ActionResult, Plan
+from queuemon.workbench import Workbench
 from tests.support.runbooks import Floor, Gate
 from tests.support.terminal import assert_one_sentence
 from tests.support.wait import wait_until
@@ -101,6 +103,21 @@ def test_a_change_that_fails_takes_back_those_before_it(floor: Floor) -> None:
         )
     assert moved(floor) == before
     assert [(kind, state) for kind, _, state in floor.actions()][-1] == ("undo", "done")
+
+
+def test_a_change_whose_answer_is_lost_is_taken_back_too(floor: Floor, monkeypatch: pytest.MonkeyPatch) -> None:
+    def lost(self: Workbench, plan: Plan, **options: Any) -> ActionResult:
+        result = apply(self, plan, **options)
+        if plan.kind is ActionKind.SCALE:
+            raise StoreUnavailable("the connection was lost")
+        return result
+
+    before, apply = moved(floor), Workbench.apply
+    monkeypatch.setattr(Workbench, "apply", lost)
+    with pytest.raises(StoreUnavailable):
+        floor.cells("prioritise-transactional", dry_run=False, **WAY)
+    assert moved(floor) == before
+    assert [kind for kind, _, _ in floor.actions()] == ["pause", "scale", "undo", "undo"]
 
 
 def test_late_transactional_mail_fails_the_run(floor: Floor) -> None:
@@ -317,7 +334,8 @@ def test_a_canary_that_fails_stops_the_run_and_leaves_the_rest(floor: Floor) -> 
     with floor.rig.worker(broken), pytest.raises(RunbookError, match="verification failed"):
         floor.run("retry-failed", queue="mail", canary=True, dry_run=False)
     (row,) = floor.sql("SELECT count(*) AS n FROM job_logs WHERE kind = 'attempt'")
-    assert 1 <= row["n"] <= 3 * 6
+    assert row["n"] == 1
+    assert floor.states() == {"failed": 30}
     assert floor.actions()[0][::2] == ("canary", "stopped")
 
 

@@ -14,6 +14,7 @@ from uuid import UUID
 
 import nbformat
 import pytest
+from jupyter_core.utils import ensure_event_loop
 
 from queuemon import runbooks
 from queuemon.drift import detect
@@ -43,7 +44,7 @@ class Floor:
 
     def run(self, name: str, **parameters: Any) -> RunResult:
         """By the real runner, in a kernel of its own; raises what it raises."""
-        return runbooks.run(name, parameters, runs_dir=self.folder / "runs")
+        return self.meanwhile(name, lambda: None, **parameters)
 
     def cells(self, name: str, *, after: Mapping[str, Callable[[], object]] | None = None, **parameters: Any) -> Any:
         """The same cells in this process; `after` says what happens once the cells of a step have run."""
@@ -74,9 +75,16 @@ class Floor:
     def meanwhile(self, name: str, then: Callable[[], object], **parameters: Any) -> RunResult:
         """Run it, and do something beside it in this thread."""
         with ThreadPoolExecutor(1) as pool:
-            running = pool.submit(self.run, name, **parameters)
+            running = pool.submit(self._alone, name, parameters)
             then()
-            return running.result(120)
+            return running.result(160)
+
+    def _alone(self, name: str, parameters: Mapping[str, Any]) -> RunResult:
+        """In a thread, whose event loop is closed at the end."""
+        try:
+            return runbooks.run(name, parameters, runs_dir=self.folder / "runs")
+        finally:
+            ensure_event_loop().close()
 
     def everything(self) -> dict[str, Any]:
         """All that a runbook could change in either store."""
@@ -97,7 +105,7 @@ class Floor:
     def ended(self, number: int, status: str, *, ago: str = "1 minute", error: str = "boom") -> list[Any]:
         """Jobs of `mail` that have failed or expired a while ago; returns their ids."""
         return self.plant.rows(
-            number, status=f"'{status}'", attempts="3", finished_at=f"now() - interval '{ago}'",
+            number, status=f"'{status}'", attempts="1", max_attempts="1", finished_at=f"now() - interval '{ago}'",
             created_at=f"now() - interval '{ago}' - interval '1 hour'", error_type="'ValueError'",
             error_message=f"'{error}'",
         )  # fmt: skip
