@@ -333,7 +333,7 @@ def _meaning(scene: _Scene, found: plans.Matching, used_up: int, copies: int) ->
         case ActionKind.RESCUE:
             return text.rescue_effect(count, used_up), twice + text.paused_warnings(touched) + idle
         case ActionKind.ERASE:
-            waits = any(b.label in {"waiting", "scheduled"} for b in found.by_status)
+            waits = copies > 0 or any(b.label in {"waiting", "scheduled"} for b in found.by_status)
             return text.erasure_effect(count, found.by_status, copies), (text.STILL_IN_REDIS,) if waits else ()
         case kind if kind.removes:
             return text.removal_effect(count, found.by_status, store.settings.undo_days), twice

@@ -50,7 +50,9 @@ MAY_RUN_TWICE: Final = (
 )
 
 #: What erasing cannot reach at once.
-STILL_IN_REDIS: Final = "what waits has an element in Redis that holds the payload until a worker meets and drops it"
+STILL_IN_REDIS: Final = (
+    "what waits, or waited when it was deleted, has an element in Redis that holds the payload until a worker drops it"
+)
 
 REDIS_SILENT: Final = "Redis did not answer: the relay will publish them when it does"
 FLAG_UNTOLD: Final = "Redis did not answer: workers still see it in PostgreSQL"

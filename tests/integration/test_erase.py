@@ -70,6 +70,7 @@ def test_copies_of_earlier_actions_and_the_payload_of_an_edit_go_too(desk: Desk)
     plan = actions.plan(desk.store, "erase", job_id)
     assert plan.count == 1
     assert "kept only as copies" in plan.effect
+    assert any("element in Redis" in warning for warning in plan.warnings), "it may have waited when it was deleted"
     result = actions.apply(desk.store, plan, reason="asked to forget")
     assert (result.done, result.gone) == (1, 0)
     assert SECRET not in words(desk)
