@@ -9,6 +9,7 @@ set; else the two URLs of the environment; else the profile; else the embedded d
 from __future__ import annotations
 
 import os
+import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import fields, replace
@@ -29,6 +30,15 @@ CONFIG_FILE: Final = "queuemon.toml"
 
 #: Names the run of a runbook, for its own kernel.
 RUN_VARIABLE: Final = "QUEUEMON_RUNBOOK_RUN"
+
+#: The file in which that kernel notes its plans and actions.
+JOURNAL_VARIABLE: Final = "QUEUEMON_RUNBOOK_JOURNAL"
+
+#: Variables of the environment whose values are taken for secrets, and the shortest such value.
+_SECRET_VARIABLE: Final = re.compile(
+    r"PASSWORD|PASSWD|PASSPHRASE|SECRET|TOKEN|CREDENTIAL|API_?KEY|ACCESS_?KEY|PRIVATE_?KEY|ROUTING_?KEY", re.IGNORECASE
+)
+_SECRET_LENGTH: Final = 8
 
 #: The settings that name the two stores, and the variables that do.
 _URLS: Final = {"database_url": "QUEUEMON_DATABASE_URL", "redis_url": "QUEUEMON_REDIS_URL"}
@@ -187,6 +197,18 @@ def child_environment(profile: str | None = None) -> dict[str, str]:
 def runbook_run() -> str:
     """Which run of which runbook this process is ("runbook retry-failed, run 1a2b3c4d"); empty outside of one."""
     return os.environ.get(RUN_VARIABLE, "")
+
+
+def runbook_journal() -> Path | None:
+    """Where this process notes its plans and actions for the run's record; None outside of a run."""
+    named = os.environ.get(JOURNAL_VARIABLE)
+    return Path(named) if named else None
+
+
+def environment_secrets() -> tuple[str, ...]:
+    """The values of variables that are called like secrets, so that they can be blotted out of a record."""
+    found = [value for name, value in os.environ.items() if _SECRET_VARIABLE.search(name)]
+    return tuple(dict.fromkeys(value for value in found if len(value) >= _SECRET_LENGTH))
 
 
 def debugging() -> bool:

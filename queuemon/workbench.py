@@ -626,6 +626,12 @@ class Workbench:
 
         return actions.action(self.store, parse_id(action_id))
 
+    def begun(self, *action_ids: UUID) -> Plan | None:
+        """The plan of the first of these actions that was begun; applying it goes on, or returns what it did."""
+        from queuemon import actions
+
+        return actions.begun(self.store, action_ids)
+
     def outcomes(
         self, action_id: UUID | str, *, after: UUID | None = None, limit: int = 1_000
     ) -> tuple[JobOutcome, ...]:

@@ -2,6 +2,6 @@
 
 from queuemon.actions.applying import action, actions, apply, pauses, resume_action
 from queuemon.actions.planning import plan
-from queuemon.actions.resuming import outcomes, stop_action
+from queuemon.actions.resuming import begun, outcomes, stop_action
 
-__all__ = ["action", "actions", "apply", "outcomes", "pauses", "plan", "resume_action", "stop_action"]
+__all__ = ["action", "actions", "apply", "begun", "outcomes", "pauses", "plan", "resume_action", "stop_action"]

@@ -10,7 +10,7 @@ from queuemon.actions import text
 from queuemon.actions.canary import Rule, step_id
 from queuemon.actions.entries import Journal
 from queuemon.errors import InvalidValue, UnknownAction
-from queuemon.model import ActionKind, ActionRecord, JobOutcome
+from queuemon.model import ActionKind, ActionRecord, JobOutcome, Plan
 from queuemon.store import Store, audit, outbox, trail
 from queuemon.store.audit import Entry
 
@@ -65,6 +65,23 @@ def _unknown(action_id: UUID) -> UnknownAction:
     return UnknownAction(
         f"there is no action {action_id}", expected="the id of an action", next_step="see `queuemon actions`"
     )
+
+
+def begun(store: Store, action_ids: Sequence[UUID]) -> Plan | None:
+    """The plan of the first of these actions that was begun, as it was frozen; None when none was.
+
+    Applying it goes on from its cursor, or returns what it did.
+    """
+    with store.postgres.begin(read_only=True) as connection:
+        entry = audit.find(connection, store.tables, action_ids)
+    if entry is None:
+        return None
+    record = entry.record
+    left = f"goes on: {record.done + record.skipped:,} of {record.planned:,} are done" if entry.running else "is done"
+    return Plan(
+        id=record.id, kind=record.kind, target=record.target, ids=entry.ids, cutoff=entry.cutoff, count=record.planned,
+        effect=f"was begun before and {left}; nothing is repeated", options=record.options,
+    )  # fmt: skip
 
 
 def outcomes(store: Store, action_id: UUID, *, after: UUID | None = None, limit: int = 1_000) -> tuple[JobOutcome, ...]:

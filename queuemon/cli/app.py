@@ -20,6 +20,7 @@ from queuemon.cli import (
     jobs,
     queues,
     runbook,
+    runbook_author,
     setup,
     status,
     timeline,
@@ -139,8 +140,20 @@ _quarantine = typer.Typer(help="What was set aside: list, adopt, discard.", no_a
 _add(_quarantine, None, list_=drift.list_, adopt=drift.adopt, discard=drift.discard)
 app.add_typer(_quarantine, name="quarantine", rich_help_panel=FIX)
 
-_runbook = typer.Typer(help="Runbooks: list, describe, run.", no_args_is_help=True, **PLAIN)
-_add(_runbook, None, list_=runbook.list_, describe=runbook.describe, run=runbook.run)
+_runbook = typer.Typer(
+    help="Runbooks: list, describe, run, resume, history, new, check.", no_args_is_help=True, **PLAIN
+)
+_add(
+    _runbook,
+    None,
+    list_=runbook.list_,
+    describe=runbook.describe,
+    run=runbook.run,
+    resume=runbook.resume,
+    history=runbook.history,
+    new=runbook_author.new,
+    check=runbook_author.check,
+)
 app.add_typer(_runbook, name="runbook", rich_help_panel=TRY)
 
 _demo = typer.Typer(help="The embedded demo: servers, workload, scenarios.", no_args_is_help=True, **PLAIN)

@@ -8,17 +8,23 @@ from __future__ import annotations
 
 from queuemon.runbooks.advice import advise, listed, nothing_to_do, verify_healthy
 from queuemon.runbooks.agreement import LOSS, class_numbers, disagreements, repair, verify_rebuilt, verify_repaired
-from queuemon.runbooks.catalogue import Parameter, RunbookInfo, describe, folders, list_runbooks
+from queuemon.runbooks.catalogue import RunbookInfo, describe, folders, list_runbooks
+from queuemon.runbooks.execution import StepProgress
 from queuemon.runbooks.jobs import jobs_of, narrowed, retry_kind, verify_freed, verify_removed
+from queuemon.runbooks.parameters import Parameter
+from queuemon.runbooks.past import PastRun, history
 from queuemon.runbooks.procedures import act_all, drain, pauses, shown, take_back, verify_idle, verify_on_time, way_for
-from queuemon.runbooks.run import RunResult, StepProgress, run
-from queuemon.runbooks.steps import act, failed_jobs, plan, select, settled, verify_completed
+from queuemon.runbooks.run import RunResult, resume, run
+from queuemon.runbooks.selection import Selection, failed_jobs, plan, select
+from queuemon.runbooks.steps import act, settled, verify_completed
 
 __all__ = [
     "LOSS",
     "Parameter",
+    "PastRun",
     "RunResult",
     "RunbookInfo",
+    "Selection",
     "StepProgress",
     "act",
     "act_all",
@@ -29,6 +35,7 @@ __all__ = [
     "drain",
     "failed_jobs",
     "folders",
+    "history",
     "jobs_of",
     "list_runbooks",
     "listed",
@@ -38,6 +45,7 @@ __all__ = [
     "plan",
     "repair",
     "retry_kind",
+    "resume",
     "run",
     "select",
     "settled",

@@ -1,50 +1,34 @@
-"""Runs a runbook: parameters checked first, then papermill in a kernel of this interpreter; the record is kept."""
+"""Runs a runbook: everything is checked first, one run per queue at a time, and the record is kept whatever happens."""
 
 from __future__ import annotations
 
-import getpass
-import json
-import logging
-import sys
-import time
+import hashlib
+import platform
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, Final
 from uuid import uuid4
 
-from queuemon import config, errors, workbench
-from queuemon.errors import ConfigError, RunbookError
-from queuemon.render.text import clean
+from queuemon import config, workbench
+from queuemon.actions.entries import os_user
+from queuemon.errors import ConfigError, InvalidValue, NotAllowed, RunbookError
+from queuemon.runbooks import journal, past, record
 from queuemon.runbooks.catalogue import RunbookInfo, describe
+from queuemon.runbooks.execution import TIMEOUT_SECONDS, Failure, StepProgress, execute
+from queuemon.runbooks.past import PastRun
+from queuemon.runbooks.secrets import Blotter
+from queuemon.store import runs as sessions
+from queuemon.workbench import Workbench
 
-if TYPE_CHECKING:
-    from jupyter_client.manager import AsyncKernelManager
+#: Longest time limit: two days.
+LONGEST_SECONDS: Final = 2 * 86_400.0
 
-#: Longest error text kept in a result.
-ERROR_LIMIT = 2_000
-
-#: Longest text of a cell passed on as progress.
-SAID_LIMIT = 4_000
-
-_PARAMETERS = {"parameters", "injected-parameters"}
-
-
-@dataclass(frozen=True, kw_only=True)
-class StepProgress:
-    """One code cell of a running runbook began or ended."""
-
-    #: Heading that the cell stands under.
-    step: str
-    #: Position among the code cells, from 1, and their number.
-    cell: int
-    cells: int
-    #: "running", "done" or "failed".
-    state: str
-    seconds: float
-    #: What a cell that is done said, as text.
-    said: str = ""
+#: Hexadecimal digits of a run's id that nobody chose.
+ID_LENGTH: Final = 12
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,8 +40,14 @@ class RunResult:
     #: "done", "failed" or "stopped".
     state: str
     parameters: Mapping[str, Any]
+    #: PostgreSQL's role and the user of the operating system.
+    actor: str
     started_at: datetime
     finished_at: datetime
+    #: What it planned and did, one entry per action: id, kind, hash, state, planned, done, skipped.
+    actions: tuple[Mapping[str, Any], ...]
+    #: Of queuemon, Python, papermill, PostgreSQL, the schema, and the digest of the runbook's file.
+    versions: Mapping[str, str]
     #: The executed notebook, the same as HTML, and these facts as JSON.
     notebook: Path
     html: Path
@@ -65,6 +55,8 @@ class RunResult:
     #: Where and why it failed.
     step: str = ""
     error: str = ""
+    #: True when this run was done before and nothing was executed now.
+    repeated: bool = False
 
 
 def run(
@@ -74,208 +66,222 @@ def run(
     runs_dir: str | Path = "runs",
     profile: str | None = None,
     progress: Callable[[StepProgress], None] | None = None,
+    timeout: float | None = None,
+    run_id: str | None = None,
 ) -> RunResult:
     """Run a runbook and keep its executed notebook, HTML and result under `runs_dir/<name>/`.
 
-    Nothing starts unless every parameter is known, given and of its type, and the `queue` exists. The stores' URLs
-    travel in the kernel's environment, never as a parameter. Raises UnknownRunbook, InvalidValue, UnknownQueue;
-    RunbookError when a cell, such as a verification, fails; the record is kept then too.
+    Nothing starts unless every parameter is known, given, of its type and within its bounds, the `queue` exists, the
+    profile may act (unless it is a dry run), and no other run of the runbook works on the queue. `timeout` is in
+    seconds, for the whole run. The stores' URLs travel in the kernel's environment, never as a parameter.
+
+    A `run_id` that was used before goes on with that run: its parameters hold, its actions are not repeated, and when
+    it was done nothing is executed (`repeated`). Raises UnknownRunbook, InvalidValue, UnknownQueue, NotAllowed,
+    StoreError; RunbookError when another run is at work or a cell, such as a verification, fails: the record is kept
+    then too.
     """
     info = describe(name)
-    values = info.values(parameters or {})
-    _check_queue(values, profile)
-    run_id = uuid4().hex[:8]
-    environment = {**config.child_environment(profile), config.RUN_VARIABLE: f"runbook {info.name}, run {run_id}"}
+    before = past.find(run_id, runs_dir, info.name) if run_id is not None else None
+    given = parameters or {}
+    values = info.values({**(before.parameters if before else {}), **given})
+    seconds = _seconds(info, timeout)
+    with ExitStack() as stack:
+        wb = stack.enter_context(workbench.connect(profile))
+        blotter = Blotter.of(wb.settings)
+        _check(wb, blotter, values)
+        _same(before, values, given)
+        chosen = run_id or uuid4().hex[:ID_LENGTH]
+        said = journal.words(info.name, chosen)
+        stack.enter_context(sessions.alone(wb.store.postgres, info.name, _queues(values), said))
+        if before is not None and before.state == "done":
+            return _again(before)
+        begun = _begin(info, wb, blotter, values, run_id=chosen, runs_dir=Path(runs_dir))
+        return _carry_out(info, begun, blotter, profile=profile, seconds=seconds, progress=progress)
+
+
+def resume(
+    run_id: str,
+    *,
+    runs_dir: str | Path = "runs",
+    profile: str | None = None,
+    progress: Callable[[StepProgress], None] | None = None,
+    timeout: float | None = None,
+) -> RunResult:
+    """Go on with a run that was killed, stopped or failed, with its parameters; see `run`. Raises UnknownRunbook."""
+    before = past.get(run_id, runs_dir)
+    return run(before.name, runs_dir=runs_dir, profile=profile, progress=progress, timeout=timeout, run_id=run_id)
+
+
+# ---------------------------------------------------------------------------------------------------------- checks
+
+
+def _same(before: PastRun | None, values: Mapping[str, Any], given: Mapping[str, object]) -> None:
+    """A run keeps the parameters it was started with. Raises InvalidValue."""
+    if before is None:
+        return
+    for name in given:
+        if values[name] != before.parameters.get(name):
+            raise InvalidValue(
+                f"run {before.id!r} was started with another {name}",
+                expected="the parameters it was started with, or none",
+                next_step=f"queuemon runbook resume {before.id}, or start a new run",
+            )
+
+
+def _seconds(info: RunbookInfo, timeout: float | None) -> float:
+    seconds = timeout if timeout is not None else info.timeout_seconds or TIMEOUT_SECONDS
+    if not 0 < seconds <= LONGEST_SECONDS:
+        raise InvalidValue(f"timeout is {seconds}", expected=f"seconds above 0, at most {LONGEST_SECONDS:,.0f}")
+    return seconds
+
+
+def _check(wb: Workbench, blotter: Blotter, values: dict[str, Any]) -> None:
+    """What can be told before a kernel, which takes seconds, is started; spells the queue's name."""
+    for name, value in values.items():
+        for text in value if isinstance(value, list) else [value]:
+            if isinstance(text, str) and blotter.holds(text):
+                raise InvalidValue(
+                    f"parameter {name!r} holds a secret of this environment",
+                    expected="no secret in a parameter: the executed notebook keeps them",
+                    next_step="name a profile of queuemon.toml with --profile",
+                )
+    if queue := values.get("queue"):
+        values["queue"] = wb.queue_name(str(queue))
+    if values.get("dry_run") is False and (why := wb.read_only_reason) is not None:
+        raise NotAllowed(
+            f"the run would act and is refused: {why}",
+            expected="a profile and a role that may act",
+            next_step="leave --wet out, or connect with an operator's profile",
+        )
+
+
+def _queues(values: Mapping[str, Any]) -> list[str]:
+    """The queues that a run is alone on."""
+    named = [values.get("queue"), *(values.get("queues") or [])]
+    return [str(queue) for queue in named if queue]
+
+
+# ---------------------------------------------------------------------------------------------------------- record
+
+
+def _begin(
+    info: RunbookInfo, wb: Workbench, blotter: Blotter, values: Mapping[str, Any], *, run_id: str, runs_dir: Path
+) -> PastRun:
+    """Write down that a run begins."""
+    with wb.store.postgres.begin(read_only=True) as connection:
+        standing = sessions.standing(connection, os_user())
     started_at = datetime.now(UTC)
-    folder = Path(runs_dir) / info.name
-    stem = f"{started_at:%Y%m%dT%H%M%SZ}-{run_id}"
-    notebook = folder / f"{stem}.ipynb"
+    folder = runs_dir / info.name
+    path = folder / f"{started_at:%Y%m%dT%H%M%SZ}-{run_id}.json"
+    begun = PastRun(
+        id=run_id, name=info.name, state="running", parameters=values, actor=standing.actor, started_at=started_at,
+        finished_at=None, step="", error="", actions=(), versions=_versions(info, standing),
+        record=path, notebook=path.with_suffix(".ipynb"), html=path.with_suffix(".html"),
+    )  # fmt: skip
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        notebook.touch()
+        path.with_suffix(".jsonl").unlink(missing_ok=True)  # of an attempt in the same second
+        record.write_facts({**_facts(info, begun), "process": past.this_process()}, path, blotter)
     except OSError as error:
         raise ConfigError(
             f"the record of the run cannot be written to {str(folder)!r} ({error.strerror})",
             expected="a folder that can be written",
             next_step="name another with --runs-dir",
         ) from None
-    state, step, why = "stopped", "", ""
-    try:
-        step, why = _execute(info, values, notebook, environment, progress)
-        state = "failed" if why else "done"
-    finally:
-        result = RunResult(
-            id=run_id,
-            name=info.name,
-            state=state,
-            parameters=values,
-            started_at=started_at,
-            finished_at=datetime.now(UTC),
-            notebook=notebook,
-            html=notebook.with_suffix(".html"),
-            record=notebook.with_suffix(".json"),
-            step=step,
-            error=why,
-        )
-        _keep(info, result)
-    if why:
-        raise RunbookError(f"runbook {info.name!r} failed at {step!r}: {why}. The run is kept in {result.html}")
-    return result
+    return begun
 
 
-def _check_queue(values: Mapping[str, Any], profile: str | None) -> None:
-    """A kernel takes seconds to start: a queue that does not exist is told before. Raises UnknownQueue, StoreError."""
-    with workbench.connect(profile) as wb:
-        if queue := values.get("queue"):
-            wb.queue_name(str(queue))
-
-
-def _execute(
+def _carry_out(
     info: RunbookInfo,
-    values: Mapping[str, Any],
-    notebook: Path,
-    environment: Mapping[str, str],
+    begun: PastRun,
+    blotter: Blotter,
+    *,
+    profile: str | None,
+    seconds: float,
     progress: Callable[[StepProgress], None] | None,
-) -> tuple[str, str]:
-    """Run all cells; returns where and why it failed, or two empty texts."""
-    import papermill
-    from papermill.exceptions import PapermillExecutionError
-
-    # What papermill has to say is in the result; without a handler Python would print it.
-    logging.getLogger("papermill").addHandler(logging.NullHandler())
-    follow = _Follow(progress)
-    log = notebook.with_suffix(".log")
-    try:
-        papermill.execute_notebook(
-            # Papermill fills in {braces} of paths.
-            str(info.path).replace("{", "{{").replace("}", "}}"),
-            str(notebook).replace("{", "{{").replace("}", "}}"),
-            parameters=dict(values),
-            kernel_name="python3",
-            language="python",
-            progress_bar=False,
-            kernel_manager_class=_kernel(environment, log),
-            store_widget_state=False,
-            on_notebook_start=follow.start,
-            on_cell_start=follow.cell_start,
-            on_cell_executed=follow.cell_executed,
-            on_cell_error=follow.cell_error,
-        )
-    except PapermillExecutionError as error:
-        why = _words(error.ename, error.evalue)
-    except RuntimeError as error:  # the kernel died, or did not start: its last words say more
-        words = log.read_text("utf-8", "replace").strip() if log.exists() else ""
-        why = f"the kernel ended: {words[-500:] or error}"
-    else:
-        return "", ""
-    finally:
-        log.unlink(missing_ok=True)
-    return follow.step, clean(why, ERROR_LIMIT)
-
-
-def _words(kind: str, message: str) -> str:
-    """An exception of a cell as the operator reads it; our own errors are sentences already."""
-    return message.rstrip(".") if hasattr(errors, kind) else f"{kind}: {message}"
-
-
-class _Follow:
-    """Turns nbclient's hooks into progress by headed step."""
-
-    def __init__(self, progress: Callable[[StepProgress], None] | None) -> None:
-        self.progress = progress
-        #: Index of a code cell → the heading it stands under; cells of parameters are not steps.
-        self.headings: dict[int, str] = {}
-        self.step = "start"
-        self.began = time.monotonic()
-
-    def start(self, notebook: Any) -> None:
-        """Learn which heading each code cell stands under."""
-        heading = "start"
-        for index, cell in enumerate(notebook.cells):
-            if cell.cell_type == "markdown":
-                for line in cell.source.splitlines():
-                    if line.startswith("## "):
-                        heading = line[3:].strip()
-            elif not _PARAMETERS & set(cell.metadata.get("tags", [])):
-                self.headings[index] = heading
-
-    def cell_start(self, cell: Any, cell_index: int) -> None:
-        """A cell begins."""
-        if cell_index in self.headings:
-            self.step, self.began = self.headings[cell_index], time.monotonic()
-            self._say(cell_index, "running")
-
-    def cell_executed(self, cell: Any, cell_index: int, execute_reply: Any) -> None:
-        """A cell ended, well or not."""
-        if cell_index in self.headings and execute_reply["content"]["status"] == "ok":
-            self._say(cell_index, "done", _said(cell))
-
-    def cell_error(self, cell: Any, cell_index: int, execute_reply: Any) -> None:
-        """A cell ended with an error."""
-        self._say(cell_index, "failed")
-
-    def _say(self, index: int, state: str, said: str = "") -> None:
-        if self.progress is not None:
-            numbers = list(self.headings)
-            self.progress(
-                StepProgress(
-                    step=self.step,
-                    cell=numbers.index(index) + 1 if index in numbers else 0,
-                    cells=len(numbers),
-                    state=state,
-                    seconds=time.monotonic() - self.began,
-                    said=said,
-                )
-            )
-
-
-def _said(cell: Any) -> str:
-    """What a cell printed, and the text twin of what it showed."""
-    parts = [o.text if o.output_type == "stream" else o.get("data", {}).get("text/plain", "") for o in cell.outputs]
-    return clean("\n".join(part.strip() for part in parts if part.strip()), SAID_LIMIT, lines=True)
-
-
-def _kernel(environment: Mapping[str, str], log: Path) -> type[AsyncKernelManager]:
-    """A kernel of this very interpreter, whatever kernels are registered; what it says itself goes to `log`."""
-    from jupyter_client.kernelspec import KernelSpec
-    from jupyter_client.manager import AsyncKernelManager
-
-    spec = KernelSpec(
-        argv=[sys.executable, "-m", "ipykernel_launcher", "--log-level=ERROR", "-f", "{connection_file}"],
-        display_name="Python 3",
-        language="python",
-    )
-
-    class RunbookKernel(AsyncKernelManager):
-        kernel_spec = property(lambda self: spec)
-
-        async def start_kernel(self, **options: Any) -> None:  # type: ignore[override]  # awaited by nbclient
-            with log.open("wb") as output:
-                await super().start_kernel(**{**options, "env": dict(environment), "stdout": output, "stderr": output})
-
-    return RunbookKernel
-
-
-def _keep(info: RunbookInfo, result: RunResult) -> None:
-    """Write the record beside the notebook; a run that was stopped before its first cell leaves only the result."""
-    from queuemon.runbooks import record
-
-    facts = {
-        "id": result.id,
-        "name": result.name,
-        "title": info.title,
-        "state": result.state,
-        "parameters": dict(result.parameters),
-        "actor": getpass.getuser(),
-        "started_at": result.started_at.isoformat(timespec="seconds"),
-        "finished_at": result.finished_at.isoformat(timespec="seconds"),
-        "seconds": round((result.finished_at - result.started_at).total_seconds(), 1),
-        "step": result.step,
-        "error": result.error,
-        "notebook": result.notebook.name,
-        "html": result.html.name,
+) -> RunResult:
+    notes = begun.record.with_suffix(".jsonl")
+    environment = {
+        **config.child_environment(profile),
+        config.RUN_VARIABLE: journal.words(info.name, begun.id),
+        config.JOURNAL_VARIABLE: str(notes.resolve()),
     }
-    result.record.write_text(json.dumps(facts, indent=2) + "\n", "utf-8")
-    if result.notebook.stat().st_size:
-        record.tidy(result.notebook)
-        record.write_html(result.notebook, result.html, facts)
+    state, failure = "stopped", None
+    try:
+        failure = execute(
+            info.path, begun.parameters, target=begun.notebook, environment=environment, blotter=blotter,
+            seconds=seconds, progress=progress,
+        )  # fmt: skip
+        state = "failed" if failure else "done"
+    finally:
+        ended = _end(info, begun, blotter, state, failure)
+    if failure is not None:
+        raise RunbookError(
+            f"runbook {info.name!r} failed at {failure.step!r}: {failure.why}. The run is kept in {ended.html}"
+        )
+    return _result(ended)
+
+
+def _end(info: RunbookInfo, begun: PastRun, blotter: Blotter, state: str, failure: Failure | None) -> PastRun:
+    """Write down how it ended; a run that was stopped before its first cell leaves only the facts."""
+    notes = begun.record.with_suffix(".jsonl")
+    ended = replace(
+        begun,
+        state=state,
+        finished_at=datetime.now(UTC),
+        step=failure.step if failure else "",
+        error=failure.why if failure else "",
+        actions=tuple(journal.read(notes)),
+    )
+    facts = _facts(info, ended)
+    record.write_facts(facts, ended.record, blotter)
+    notes.unlink(missing_ok=True)
+    if ended.notebook.exists():
+        record.write_html(ended.notebook, ended.html, blotter.value(facts))
+    return ended
+
+
+def _facts(info: RunbookInfo, of: PastRun) -> dict[str, Any]:
+    """A run as its JSON and the head of its HTML say it."""
+    finished = of.finished_at
+    return {
+        "id": of.id,
+        "name": of.name,
+        "title": info.title,
+        "state": of.state,
+        "parameters": dict(of.parameters),
+        "actor": of.actor,
+        "started_at": of.started_at.isoformat(timespec="seconds"),
+        "finished_at": finished.isoformat(timespec="seconds") if finished else None,
+        "seconds": round((finished - of.started_at).total_seconds(), 1) if finished else None,
+        "step": of.step,
+        "error": of.error,
+        "actions": [dict(action) for action in of.actions],
+        "versions": dict(of.versions),
+        "notebook": of.notebook.name,
+        "html": of.html.name,
+    }
+
+
+def _versions(info: RunbookInfo, standing: sessions.Standing) -> dict[str, str]:
+    return {
+        "queuemon": version("queuemon"),
+        "python": platform.python_version(),
+        "papermill": version("papermill"),
+        "postgresql": standing.postgresql,
+        "schema": standing.schema,
+        "runbook": hashlib.sha256(info.path.read_bytes()).hexdigest()[:12],
+    }
+
+
+def _again(before: PastRun) -> RunResult:
+    return replace(_result(before), repeated=True)
+
+
+def _result(ended: PastRun) -> RunResult:
+    return RunResult(
+        id=ended.id, name=ended.name, state=ended.state, parameters=ended.parameters, actor=ended.actor,
+        started_at=ended.started_at, finished_at=ended.finished_at or ended.started_at, actions=ended.actions,
+        versions=ended.versions, notebook=ended.notebook, html=ended.html, record=ended.record, step=ended.step,
+        error=ended.error,
+    )  # fmt: skip

@@ -8,20 +8,18 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from uuid import UUID
 
-from queuemon import config
 from queuemon.contract import JobStatus
-from queuemon.errors import LimitExceeded, RunbookError
-from queuemon.filters import JobFilter, quote
+from queuemon.errors import RunbookError
+from queuemon.filters import JobFilter
 from queuemon.model import ActionResult, Plan
+from queuemon.runbooks import journal
+from queuemon.runbooks.selection import adopted, fingerprint
 
 if TYPE_CHECKING:
     from queuemon.workbench import Workbench
 
 #: States in which a job is still on its way.
 UNSETTLED = (JobStatus.WAITING, JobStatus.ACTIVE)
-
-#: Jobs read at once.
-PAGE = 1_000
 
 #: Characters of a filter that the audit trail keeps beside the reason.
 FILTER_LENGTH = 300
@@ -57,53 +55,35 @@ class Outcome:
         return f"Of {self.total:,} jobs after {self.waited_seconds:.0f} s: {', '.join(parts) or 'none left'}."
 
 
-def failed_jobs(wb: Workbench, queue: str, error: str = "") -> JobFilter:
-    """The failed jobs of an existing queue, all or those whose error holds a text. Raises UnknownQueue."""
-    where = JobFilter.of(queue=wb.queue_name(queue), status=JobStatus.FAILED)
-    return where & JobFilter.parse(f"error:{quote(error)}") if error else where
-
-
-def select(wb: Workbench, where: JobFilter, *, limit: int) -> list[UUID]:
-    """The ids of the jobs that match now: frozen, so that what was seen is what is acted on and verified.
-
-    Raises LimitExceeded when more than `limit` match.
-    """
-    ids: list[UUID] = []
-    after: str | None = None
-    while True:
-        page = wb.jobs(where, limit=PAGE, after=after)
-        ids += [job.id for job in page.jobs]
-        if len(ids) > limit:
-            raise LimitExceeded(
-                f"more than {limit:,} jobs match",
-                expected="at most the runbook's limit",
-                next_step="narrow the filter, or give a higher limit",
-            )
-        if (after := page.after) is None:
-            return ids
-
-
-def plan(wb: Workbench, kind: str, ids: Sequence[UUID]) -> Plan | None:
-    """What the action would do to the selected jobs; None when none is selected."""
-    return wb.plan(kind, list(ids)) if ids else None
-
-
 def act(
     wb: Workbench, plan: Plan | None, *, dry_run: bool, reason: str, where: JobFilter | None = None
 ) -> ActionResult | None:
     """Apply a plan; a dry run, or a plan that touches nothing, returns None and says so.
 
-    The audit trail gets the reason, the run, and `where`: the filter by which the plan's jobs were selected.
+    The audit trail gets the reason, the run, and `where`: the filter by which the plan's jobs were selected. In a run
+    the action is noted for its record, and one that was begun before goes on, or returns what it did.
     """
     if plan is None or plan.count == 0:
         print("Nothing to do: the plan touches no job.")  # noqa: T201
         return None
+    run = journal.current()
+    if run is not None:
+        if not run.issued(plan.id):
+            plan = adopted(wb, run, plan)
+        run.note(
+            id=str(plan.id), kind=plan.kind.value, planned=plan.count, hash=fingerprint(run.name, plan),
+            state="planned" if dry_run else "begun",
+        )  # fmt: skip
     if dry_run:
         print("Dry run: nothing was changed. Run again with dry_run=False (--wet) to do this.")  # noqa: T201
         return None
-    told = [config.runbook_run(), f"jobs of {where}"[:FILTER_LENGTH] if where is not None else ""]
+    told = [str(run or ""), f"jobs of {where}"[:FILTER_LENGTH] if where is not None else ""]
     behind = "; ".join(part for part in told if part)
-    return wb.apply(plan, reason=f"{reason} ({behind})".strip() if behind else reason)
+    result = wb.apply(plan, reason=f"{reason} ({behind})".strip() if behind else reason)
+    if run is not None:
+        left = result.gone + sum(b.count for b in result.skipped)
+        run.note(id=str(result.id), state=result.state, done=result.done, skipped=left, repeated=result.repeated)
+    return result
 
 
 def settled(wb: Workbench, ids: Sequence[UUID], *, seconds: float) -> Outcome:

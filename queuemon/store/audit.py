@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -96,6 +96,14 @@ def held(connection: Connection, t: Tables, action_id: UUID) -> Entry:
     """An action's row under its lock: two processes that apply the same plan take turns, chunk by chunk."""
     row = connection.execute(select(t.actions).where(t.actions.c.id == action_id).with_for_update()).mappings().one()
     return _entry(row)
+
+
+def find(connection: Connection, t: Tables, action_ids: Sequence[UUID]) -> Entry | None:
+    """The first of these actions that was entered, without a lock; None when none was."""
+    a = t.actions
+    row = connection.execute(select(a).where(a.c.id.in_(action_ids)).order_by(a.c.started_at).limit(1)).mappings()
+    found = row.first()
+    return _entry(found) if found is not None else None
 
 
 def advance(

@@ -78,7 +78,7 @@ def counts(urls: StackUrls) -> dict[str, int]:
 def record_of(folder: Path) -> tuple[dict[str, Any], str, dict[str, Any]]:
     """The only run's result, HTML and notebook."""
     (result,) = (folder / "runs" / "retry-failed").glob("*.json")
-    assert re.fullmatch(r"\d{8}T\d{6}Z-[0-9a-f]{8}", result.stem)
+    assert re.fullmatch(r"\d{8}T\d{6}Z-[0-9a-f]{12}", result.stem)
     html = result.with_suffix(".html").read_text("utf-8")
     return json.loads(result.read_text()), html, json.loads(result.with_suffix(".ipynb").read_text())
 

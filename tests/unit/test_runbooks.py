@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from uuid import UUID, uuid4
 
 import pytest
 
@@ -15,10 +18,13 @@ from queuemon.cli import run
 from queuemon.contract import JobStatus
 from queuemon.errors import InvalidValue, LimitExceeded, QueuemonError, RunbookError, UnknownRunbook
 from queuemon.filters import JobFilter
-from queuemon.runbooks import steps
-from queuemon.runbooks.catalogue import parse_parameters
+from queuemon.model import ActionKind, Plan
+from queuemon.runbooks import journal, lint, past, selection, skeleton, steps
+from queuemon.runbooks.parameters import parse_parameters
+from queuemon.runbooks.secrets import BLOT, Blotter
 from queuemon.runbooks.steps import Outcome
-from tests.support.terminal import HOSTILE
+from tests.support.terminal import HOSTILE, assert_harmless
+from tools import notebooks
 
 DECLARED = """
 queue: str  # queue to act on
@@ -73,13 +79,73 @@ def test_runbooks_of_the_working_folder_win_over_the_packages_own(write: Write) 
     assert [info.name for info in runbooks.list_runbooks()].count("retry-failed") == 1
 
 
-def test_every_runbook_of_the_repository_has_the_steps_and_a_dry_run_by_default() -> None:
-    for info in runbooks.list_runbooks():
-        assert info.steps == ("When to use", "Look", "Plan", "Act", "Verify", "Undo / next"), info.name
-        assert info.when
-        (dry_run,) = [p for p in info.parameters if p.name == "dry_run"]
-        assert (dry_run.type, dry_run.default) == ("bool", True)
-        assert all(p.help for p in info.parameters)
+def test_every_runbook_of_the_repository_keeps_the_conventions() -> None:
+    folder = Path(runbooks.__file__).parents[2] / "runbooks"
+    for path in sorted(folder.glob("*.ipynb")):
+        assert lint.check(path) == (), path.name
+
+
+def test_a_new_runbook_keeps_the_conventions_and_never_replaces_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert run(["runbook", "new", "drain-queue"]) == 0
+    path = tmp_path / "runbooks" / "drain-queue.ipynb"
+    assert run(["runbook", "check", str(path)]) == 0
+    assert notebooks.text(notebooks.clean(json.loads(path.read_text()))) == path.read_text()
+    assert runbooks.describe("drain-queue").title == "Drain queue"
+    before = path.read_text()
+    capsys.readouterr()
+    for name, says in (("drain-queue", "exists already"), ("../x-y", "cannot be"), ("drain", "cannot be")):
+        assert run(["runbook", "new", name]) == 2
+        assert says in capsys.readouterr().err
+    assert path.read_text() == before
+
+
+def broken(path: Path, change: Callable[[list[dict[str, Any]]], object]) -> tuple[str, ...]:
+    """The complaints about a skeleton whose cells were changed."""
+    skeleton.write("drain-queue", path)
+    file = path / "drain-queue.ipynb"
+    notebook = json.loads(file.read_text())
+    change(notebook["cells"])
+    file.write_text(json.dumps(notebook))
+    return lint.checked(file)
+
+
+def code(cells: list[dict[str, Any]], number: int, source: str) -> None:
+    """Replace the source of a code cell."""
+    [cell for cell in cells if cell["cell_type"] == "code"][number]["source"] = source
+
+
+DRY = "dry_run: bool = True  # change nothing\n"
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (lambda cells: code(cells, 0, "limit: int = 1\n" + DRY), "parameter limit is not explained"),
+        (lambda cells: code(cells, 0, "limit = 1\n" + DRY), "no typed parameter"),
+        (lambda cells: code(cells, 0, "n: int = 1  # n"), "declare `dry_run: bool = True"),
+        (lambda cells: code(cells, 0, "dry_run: bool = False  # act"), "declare `dry_run: bool = True"),
+        (lambda cells: code(cells, 0, 'api_token: str = ""  # of the mailer\n' + DRY), "sounds like a secret"),
+        (lambda cells: code(cells, 1, "for i in range(3):\n    print(i)"), "holds a for"),
+        (lambda cells: code(cells, 1, "x = 1\n" * 9), "has 9 lines, at most 8"),
+        (lambda cells: code(cells, 1, "x ="), "is not Python"),
+        (lambda cells: code(cells, 4, "wb.retry(jobs) if not dry_run else None"), "calls wb.retry"),
+        (lambda cells: code(cells, 4, "runbooks.act(wb, plan, reason=reason)"), "without asking for dry_run"),
+        (lambda cells: cells.pop(), "its steps are When to use → Look → Plan → Act → Verify: use"),
+        (lambda cells: cells.pop(-2), "no code cell stands under `## Verify`"),
+        (lambda cells: cells[1].update(outputs=[{"output_type": "stream", "text": "x"}]), "cell 2 has outputs"),
+        (lambda cells: cells[1].update(metadata={}), "0 cells are tagged `parameters`"),
+        (lambda cells: cells.insert(4, cells.pop(1)), "it stands right under `## When to use`"),
+        (lambda cells: cells[0].update(source="## When to use"), "it has no title"),
+    ],
+)
+def test_what_breaks_a_convention_is_named(
+    change: Callable[[list[dict[str, Any]]], object], says: str, tmp_path: Path
+) -> None:
+    complaints = broken(tmp_path, change)
+    assert any(says in complaint for complaint in complaints), complaints
 
 
 def test_the_table_of_symptoms_names_every_runbook() -> None:
@@ -194,30 +260,166 @@ def test_what_is_asked_wrongly_is_a_mistake_of_usage(
     assert says in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("line", "given", "takes"),
+    [
+        ("n: int = 5  # how many [1..10]", {"1": 1, "10": 10, "0": None, "11": None}, "a whole number, 1 to 10"),
+        ("n: float = 0  # share [..1]", {"-3": -3.0, "1": 1.0, "1.01": None}, "a number, 1 or less"),
+        ("n: int = 1_000  # at most [1_000..]", {"1000": 1000, "999": None}, "a whole number, 1,000 or more"),
+        ('n: str = "low"  # priority [high|normal|low]', {"high": "high", "": None, "x": None}, "one of high"),
+        ("n: list[str] = []  # which [a | b]", {"a,b": ["a", "b"], "a,c": None}, "some of a, b"),
+    ],
+)
+def test_a_value_out_of_its_bounds_is_refused(line: str, given: dict[str, Any], takes: str) -> None:
+    (parameter,) = parse_parameters(line, "x")
+    assert "[" not in parameter.help
+    assert parameter.expected.startswith(takes)
+    for text, value in given.items():
+        if value is not None:
+            assert parameter.value(text) == value
+        else:
+            with pytest.raises(InvalidValue, match="parameter 'n' is") as caught:
+                parameter.value(text)
+            assert takes in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "line", ["n: int = 11  # [1..10]", "n: bool = True  # [0..1]", "n: int = 1  # [a..b]", "n: int = 1  # [1|2]"]
+)
+def test_bounds_that_a_parameter_cannot_have_are_told_to_its_author(line: str) -> None:
+    with pytest.raises(RunbookError, match="parameters cell"):
+        parse_parameters(line, "x")
+
+
+# ----------------------------------------------------------------------------------------------------------- steps
+
+
 class Applied:
-    """Stands for a Workbench that is only told to apply."""
+    """Stands for a Workbench that plans, and is told to apply; it knows the actions that were begun."""
 
-    reason = ""
+    def __init__(self) -> None:
+        self.reason = ""
+        self.applied: list[Plan] = []
 
-    def apply(self, plan: Any, *, reason: str) -> None:
+    def plan(self, kind: str, target: Any, *, action_id: UUID | None = None, **options: Any) -> Plan:
+        ids = None if isinstance(target, str) else tuple(target)
+        return planned(id=action_id or uuid4(), kind=ActionKind(kind), target=str(target), ids=ids, options=options)
+
+    def begun(self, *ids: UUID) -> Plan | None:
+        return next((plan for plan in self.applied if plan.id in ids), None)
+
+    def apply(self, plan: Plan, *, reason: str) -> Any:
         self.reason = reason
+        repeated = any(plan.id == other.id for other in self.applied)
+        self.applied.append(plan)
+        return SimpleNamespace(id=plan.id, state="done", done=plan.count, skipped=(), gone=0, repeated=repeated)
+
+    def jobs(self, where: object, *, limit: int, after: str | None) -> Any:
+        return SimpleNamespace(jobs=[SimpleNamespace(id=uuid4()) for _ in range(3)], after=None)
+
+
+def planned(**given: Any) -> Plan:
+    facts = {"id": uuid4(), "kind": ActionKind.RETRY, "target": "3 jobs", "ids": None, "count": 3}
+    return Plan(**{"cutoff": datetime(2026, 10, 3, 14, tzinfo=UTC), **facts, **given})
+
+
+@pytest.fixture
+def in_run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Callable[..., None]]:
+    """Makes this process a fresh one that carries out a run."""
+
+    def enter(run_id: str = "1a2b3c4d", name: str = "retry-failed") -> None:
+        journal._run.cache_clear()
+        monkeypatch.setenv("QUEUEMON_RUNBOOK_RUN", f"runbook {name}, run {run_id}")
+        monkeypatch.setenv("QUEUEMON_RUNBOOK_JOURNAL", str(tmp_path / "journal.jsonl"))
+
+    yield enter
+    journal._run.cache_clear()
 
 
 @pytest.mark.parametrize("reason", ["fixed by #812", ""])
 def test_the_audit_trail_gets_the_run_and_the_filter_behind_the_reason(
-    reason: str, monkeypatch: pytest.MonkeyPatch
+    reason: str, in_run: Callable[..., None]
 ) -> None:
     wb: Any = Applied()
-    plan: Any = SimpleNamespace(count=12)
     where = JobFilter.parse("queue:mail status:failed")
-    steps.act(wb, plan, dry_run=False, reason=reason, where=where)
+    steps.act(wb, planned(), dry_run=False, reason=reason, where=where)
     assert wb.reason == f"{reason} (jobs of {where})".strip()
-    monkeypatch.setenv("QUEUEMON_RUNBOOK_RUN", "runbook retry-failed, run 1a2b3c4d")
-    steps.act(wb, plan, dry_run=False, reason=reason, where=where)
-    assert wb.reason == f"{reason} (runbook retry-failed, run 1a2b3c4d; jobs of {where})".strip()
-    monkeypatch.delenv("QUEUEMON_RUNBOOK_RUN")
-    steps.act(wb, plan, dry_run=False, reason=reason)
+    steps.act(wb, planned(), dry_run=False, reason=reason)
     assert wb.reason == reason
+    in_run()
+    steps.act(wb, planned(), dry_run=False, reason=reason, where=where)
+    assert wb.reason == f"{reason} (runbook retry-failed, run 1a2b3c4d; jobs of {where})".strip()
+
+
+def carried_out(wb: Any, *, both: bool = True) -> list[Any]:
+    """A runbook that retries what it selected, then pauses, by a plan of `plan` and by one of the workbench."""
+    ids = selection.select(wb, JobFilter.parse("status:failed"), limit=10)
+    done = [steps.act(wb, selection.plan(wb, "retry", ids), dry_run=False, reason="")]
+    if both:
+        done.append(steps.act(wb, selection.plan(wb, "pause", "mail"), dry_run=False, reason=""))
+        done.append(steps.act(wb, wb.plan("pause", "other"), dry_run=False, reason=""))
+    return done
+
+
+def test_a_run_that_is_started_again_meets_its_actions_and_the_jobs_they_froze(in_run: Callable[..., None]) -> None:
+    wb = Applied()
+    in_run()
+    carried_out(wb, both=False)  # killed behind the first action
+    in_run()
+    again = carried_out(wb)
+    assert [result.repeated for result in again] == [True, False, False]
+    assert wb.applied[1].ids == wb.applied[0].ids, "what matches now is not asked for again"
+    in_run()
+    assert [result.repeated for result in carried_out(wb)] == [True, True, True]
+    in_run("another")
+    assert [result.repeated for result in carried_out(wb)] == [False, False, False]
+    in_run(name="clear-failed")
+    assert [result.repeated for result in carried_out(wb)] == [False, False, False]
+
+
+def test_two_equal_steps_of_a_run_are_two_actions(in_run: Callable[..., None]) -> None:
+    in_run()
+    wb: Any = Applied()
+    ids = selection.select(wb, JobFilter.parse("status:failed"), limit=10)
+    plans = [selection.plan(wb, "retry", ids), selection.plan(wb, "retry", ids), selection.plan(wb, "pause", "a")]
+    plans += [selection.plan(wb, "pause", "a"), selection.plan(wb, "pause", "b")]
+    assert len({plan.id for plan in plans if plan}) == 5
+
+
+def test_outside_of_a_run_every_plan_has_an_id_of_its_own() -> None:
+    wb: Any = Applied()
+    assert [result.repeated for _ in range(2) for result in carried_out(wb)] == [False] * 6
+
+
+def test_what_a_run_plans_and_does_is_noted_for_its_record(in_run: Callable[..., None], tmp_path: Path) -> None:
+    in_run()
+    wb: Any = Applied()
+    plan = selection.plan(wb, "pause", "mail")
+    assert plan is not None
+    steps.act(wb, plan, dry_run=True, reason="")
+    notes = tmp_path / "journal.jsonl"
+    (first,) = journal.read(notes)
+    assert (first["id"], first["kind"], first["planned"], first["state"]) == (str(plan.id), "pause", 3, "planned")
+    assert first["hash"] == selection.fingerprint("retry-failed", plan)
+    with notes.open("a") as file:
+        file.write('{"id": "cut by a ki')
+    assert journal.read(notes) == [first]
+
+
+def test_the_fingerprint_of_a_plan_is_of_what_it_does_and_not_of_when_it_was_made() -> None:
+    plan = planned(ids=(UUID(int=1), UUID(int=2)), options={"until": "2026-10-03T16:00:00+00:00"})
+    later = replace(
+        plan, id=uuid4(), ids=(UUID(int=2), UUID(int=1)), cutoff=datetime(2026, 10, 3, 15, tzinfo=UTC),
+        options={"until": "2026-10-03T17:00:00+00:00"},
+    )  # fmt: skip
+    same = selection.fingerprint("retry-failed", plan)
+    assert selection.fingerprint("retry-failed", later) == same
+    others = [
+        replace(plan, ids=(UUID(int=1), UUID(int=3))), replace(plan, count=4), replace(plan, kind=ActionKind.DELETE),
+        replace(plan, target="x"), replace(plan, options={}), replace(plan, cutoff=later.cutoff),
+    ]  # fmt: skip
+    assert same not in {selection.fingerprint("retry-failed", other) for other in others}
+    assert selection.fingerprint("clear-failed", plan) != same
 
 
 def test_an_unknown_parameter_is_answered_with_the_nearest() -> None:
@@ -304,6 +506,91 @@ class Pages:
 
 
 def test_a_selection_is_read_page_by_page_and_refused_beyond_its_limit() -> None:
-    assert len(steps.select(Pages(2_500), None, limit=2_500)) == 2_500  # type: ignore[arg-type]
+    assert len(selection.select(Pages(2_500), None, limit=2_500)) == 2_500  # type: ignore[arg-type]
     with pytest.raises(LimitExceeded, match="more than 2,499"):
-        steps.select(Pages(2_500), None, limit=2_499)  # type: ignore[arg-type]
+        selection.select(Pages(2_500), None, limit=2_499)  # type: ignore[arg-type]
+
+
+# --------------------------------------------------------------------------------------------------------- records
+
+
+def test_known_secrets_are_blotted_out_however_they_are_spelt() -> None:
+    secret = "p&s\"s'w<rd"
+    blotter = Blotter([secret, "abc"])
+    spelt = [secret, "p&amp;s&quot;s&#x27;w&lt;rd", "p%26s%22s%27w%3Crd", json.dumps(secret), repr(secret)]
+    for text in spelt:
+        assert blotter.holds(text)
+        hidden = blotter.text(f"x {text} y")
+        assert BLOT in hidden
+        assert "w<rd" not in hidden
+        assert "rd" not in hidden
+    assert blotter.text("abc") == "abc", "three letters are a word"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"password": "CANARY-9"}', "{'api_key': 'CANARY-9'}", "token=CANARY-9&x=1", "Authorization: Bearer CANARY-9",
+        "&quot;client_secret&quot;: &quot;CANARY-9&quot;", "postgresql://ops:CANARY-9@db/prod",
+        r'{\"token\": \"CANARY-9\"}',
+        "smtp.password: CANARY-9", '"accessKey":"CANARY-9 with spaces"', "{&#34;cookie&#34;:&#34;CANARY-9&#34;}",
+    ],
+)  # fmt: skip
+def test_what_stands_behind_a_telling_name_is_blotted_out(text: str) -> None:
+    hidden = Blotter([]).text(f"before {text} after")
+    assert "CANARY" not in hidden
+    assert hidden.startswith("before ")
+    assert hidden.endswith(" after")
+
+
+def test_the_values_of_a_record_are_blotted_out_and_other_text_stays() -> None:
+    facts = {"error": "ok", "parameters": {"note": "token: abc"}, "list": ["x", {"password": "p"}], "n": 3}
+    found = Blotter([]).value(facts)
+    assert found == {
+        "error": "ok", "parameters": {"note": f"token: {BLOT}"}, "list": ["x", {"password": BLOT}], "n": 3,
+    }  # fmt: skip
+
+
+def write_record(folder: Path, stem: str, **facts: Any) -> None:
+    path = folder / "runs" / "fix-it" / f"{stem}.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    given = {
+        "id": stem.partition("-")[2], "name": "fix-it", "state": "done", "parameters": {"queue": "a", "dry_run": True},
+        "actor": "ops/ann", "started_at": "2026-10-03T14:00:00+00:00", "finished_at": "2026-10-03T14:00:07+00:00",
+    }  # fmt: skip
+    path.write_text(json.dumps({**given, **facts}))
+
+
+def test_the_history_is_read_from_the_records_newest_first(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_record(tmp_path, "20261003T140000Z-aaa", actions=[{"kind": "retry", "planned": 12, "state": "planned"}])
+    write_record(tmp_path, "20261003T150000Z-bbb", state="failed", step="Verify", error=HOSTILE, parameters={})
+    write_record(tmp_path, "20261003T160000Z-ccc", state="running", finished_at=None, process=past.this_process())
+    gone = {**past.this_process(), "since": 1.0}
+    write_record(tmp_path, "20261003T170000Z-ddd", state="running", finished_at=None, process=gone)
+    (tmp_path / "runs" / "fix-it" / "20261003T180000Z-eee.json").write_text("{broken")
+    assert run(["runbook", "history", "--runs-dir", str(tmp_path / "runs")]) == 0
+    out = capsys.readouterr().out
+    assert_harmless(out)
+    found = runbooks.history(tmp_path / "runs")
+    assert [(r.id, r.state) for r in found] == [
+        ("ddd", "interrupted"), ("ccc", "running"), ("bbb", "failed"), ("aaa", "done"),
+    ]  # fmt: skip
+    assert "would retry 12" in out
+    assert found[3].seconds == 7
+    assert [r.id for r in runbooks.history(tmp_path / "runs", limit=1)] == ["ddd"]
+    assert past.get("bbb", tmp_path / "runs").state == "failed"
+    with pytest.raises(UnknownRunbook, match="no record"):
+        past.get("zzz", tmp_path / "runs")
+
+
+@pytest.mark.parametrize("name", ["../x", "", "-x", "a/b", "a b", "*", "x" * 65])
+def test_a_run_is_never_called_like_a_path(name: str) -> None:
+    with pytest.raises(InvalidValue, match="cannot be a run's id"):
+        past.find(name)
+
+
+def test_a_time_limit_is_a_time(write: Write, capsys: pytest.CaptureFixture[str]) -> None:
+    write()
+    for words, says in (("0s", "timeout is 0"), ("3d", "timeout is"), ("soon", "is no duration"), ("5", "5s for")):
+        assert run(["runbook", "run", "fix-it", "-p", "queue=a", "--timeout", words]) == 2
+        assert says in capsys.readouterr().err
