@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import runpy
 import signal
 import sys
 from collections.abc import Mapping
@@ -54,6 +55,4 @@ def end_with(parent: int) -> None:
 
 if __name__ == "__main__":
     end_with(int(sys.argv.pop(1)))
-    from ipykernel.kernelapp import launch_new_instance
-
-    launch_new_instance()
+    runpy.run_module("ipykernel_launcher", run_name="__main__", alter_sys=True)

@@ -33,9 +33,9 @@ STEPS = ("1/5 Look", "2/5 Look", "3/5 Plan")
 
 
 def environment_of(urls: StackUrls, folder: Path) -> dict[str, str]:
-    """Of a process on these stores, with small chunks: forty of them."""
+    """Of a process on these stores, with small chunks: twenty of them."""
     toml = folder / "queuemon.toml"
-    toml.write_text("[profiles.default]\nchunk_rows = 250\n")
+    toml.write_text("[profiles.default]\nchunk_rows = 500\n")
     clean = {k: v for k, v in os.environ.items() if not k.startswith("QUEUEMON_")}
     return clean | {
         "QUEUEMON_DATABASE_URL": urls.database_url, "QUEUEMON_REDIS_URL": urls.redis_url, "QUEUEMON_CONFIG": str(toml),
@@ -120,7 +120,10 @@ def reached(urls: StackUrls, run: Run, moment: str) -> bool:
 
 
 def books(urls: StackUrls) -> dict[str, Any]:
-    """What an independent query finds: of the jobs, of what the chunks say they did, and of the list in Redis."""
+    """What an independent query finds: of the jobs, of what the chunks say they did, and of the list in Redis.
+
+    A job that was done with before it was published is not published; none may be in the list twice.
+    """
     with psycopg.connect(urls.database_url) as connection:
         jobs = connection.execute(
             "SELECT count(*), count(*) FILTER (WHERE gen < 2), count(*) FILTER (WHERE gen > 2),"
@@ -135,7 +138,7 @@ def books(urls: StackUrls) -> dict[str, Any]:
     assert jobs is not None
     return {
         "jobs": jobs[0], "lost": jobs[1], "repeated": jobs[2], "completed": jobs[3], "failed": jobs[4],
-        "done": chunks, "actions": actions, "published": (len(ids), len(set(ids))),
+        "done": chunks, "actions": actions, "twice in the list": len(ids) - len(set(ids)),
     }  # fmt: skip
 
 
@@ -170,5 +173,5 @@ def test_a_run_that_is_killed_and_started_again_loses_nothing_and_repeats_nothin
         assert f"{JOBS // 2:,} completed, {JOBS // 2:,} failed" in again.said(), told
         assert books(urls) == {
             "jobs": JOBS, "lost": 0, "repeated": 0, "completed": JOBS // 2, "failed": JOBS // 2,
-            "done": (JOBS, JOBS), "actions": [("retry", "done", JOBS, JOBS)], "published": (JOBS, JOBS),
+            "done": (JOBS, JOBS), "actions": [("retry", "done", JOBS, JOBS)], "twice in the list": 0,
         }, told  # fmt: skip
