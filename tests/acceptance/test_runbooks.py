@@ -194,7 +194,7 @@ def test_an_unknown_queue_is_answered_with_those_there_are_before_anything_start
     failed: StackUrls, tmp_path: Path
 ) -> None:
     command = [sys.executable, "-m", "queuemon", "runbook", "run", "retry-failed", "-p", "queue=nope"]
-    ended = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    ended = subprocess.run(command, capture_output=True, text=True, check=False, timeout=180)
     assert ended.returncode == 2
     assert not (tmp_path / "runs").exists()
     assert_one_sentence(ended.stderr)
@@ -230,7 +230,7 @@ def test_a_runbook_of_ones_own_runs_in_this_interpreter(failed: StackUrls, tmp_p
     (tmp_path / "runbooks" / "show-it.ipynb").write_text(json.dumps(notebook))
     odd = "a\"b'c\\d\n{e}\u202e" + MARKUP
     command = [sys.executable, "-m", "queuemon", "runbook", "run", "show-it", "-p", f"text={odd}"]
-    ended = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    ended = subprocess.run(command, capture_output=True, text=True, check=False, timeout=180)
     assert ended.returncode == 0, ended.stderr
     (result,) = (tmp_path / "runs" / "show-it").glob("*.ipynb")
     printed = "".join(json.loads(result.read_text())["cells"][-1]["outputs"][0]["text"]).splitlines()
@@ -252,7 +252,7 @@ def test_a_kernel_that_dies_is_one_sentence_and_leaves_a_record(failed: StackUrl
     notebook = {"cells": cells, "metadata": {}, "nbformat": 4, "nbformat_minor": 5}
     (tmp_path / "runbooks" / "die.ipynb").write_text(json.dumps(notebook))
     command = [sys.executable, "-m", "queuemon", "runbook", "run", "die"]
-    ended = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    ended = subprocess.run(command, capture_output=True, text=True, check=False, timeout=180)
     assert ended.returncode == 1
     assert_one_sentence(ended.stderr)
     assert "the kernel ended" in ended.stderr
