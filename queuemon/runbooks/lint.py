@@ -17,8 +17,8 @@ from queuemon.runbooks.parameters import Parameter
 #: The headed steps, in their order.
 STEPS: Final = ("When to use", "Look", "Plan", "Act", "Verify", "Undo / next")
 
-#: Steps that do something, so that a code cell stands under each.
-DOING: Final = STEPS[1:-1]
+#: Steps that do something, so that a code cell stands under each; a runbook that only reads has none under Act.
+DOING: Final = ("Look", "Plan", "Verify")
 
 #: Lines of code in a cell at most: what is longer belongs in a package.
 CELL_LINES: Final = 8

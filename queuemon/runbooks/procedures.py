@@ -16,6 +16,7 @@ from queuemon.errors import InvalidValue, QueuemonError, RunbookError, StoreErro
 from queuemon.model import ActionResult, Plan, PostgresHalf, QueueStats, RedisHalf
 from queuemon.render.html import Safe, Static, static
 from queuemon.render.text import duration
+from queuemon.runbooks.selection import plan
 from queuemon.runbooks.steps import act
 
 if TYPE_CHECKING:
@@ -66,16 +67,19 @@ def way_for(
             next_step=f"queuemon resume {held[0]}",
         )
     until = timedelta(seconds=seconds + SPARE_SECONDS)
-    found = [wb.plan("prioritise", transactional, priority="high")]
-    found += [wb.plan("pause", name, until=until, holder=MAKES_WAY) for name in aside]
-    if stats[wb.queue_name(queue)].queue.concurrency <= workers:  # of a run that goes on it is that many already
-        found.append(wb.plan("scale", queue, concurrency=workers))
-    return [plan for plan in found if plan.count]
+    found = [plan(wb, "prioritise", transactional, priority="high")]
+    found += [plan(wb, "pause", name, until=until, holder=MAKES_WAY) for name in aside]
+    # No fewer than there are: where there are enough, that changes nothing.
+    found.append(plan(wb, "scale", queue, concurrency=max(workers, stats[wb.queue_name(queue)].queue.concurrency)))
+    # What a run that was killed has changed already is planned again: it is to be taken back, too.
+    return [made for made in found if made is not None and made.count]
 
 
 def pauses(wb: Workbench, queues: Sequence[str], *, until: str, holder: str, hard: bool = False) -> list[Plan]:
     """A pause of each queue (none named: of all), held under one name. Raises UnknownQueue, InvalidValue."""
-    return [wb.plan("pause", name, until=until, holder=holder, hard=hard) for name in _names(wb, queues, all_=True)]
+    names = _names(wb, queues, all_=True)
+    found = [plan(wb, "pause", name, until=until, holder=holder, hard=hard) for name in names]
+    return [made for made in found if made is not None]
 
 
 def _names(wb: Workbench, queues: Sequence[str], *, all_: bool = False) -> list[str]:
@@ -103,17 +107,17 @@ def act_all(wb: Workbench, plans: Sequence[Plan], *, dry_run: bool, reason: str)
     made: list[ActionResult] = []
     begun: list[UUID] = []
     try:
-        for plan in plans:
-            print(f"{plan.kind.value} {plan.target}: {plan.effect}.")  # noqa: T201
-            begun.append(plan.id)  # one whose answer is lost may have been made all the same
-            result = act(wb, plan, dry_run=dry_run, reason=reason)
+        for step in plans:
+            print(f"{step.kind.value} {step.target}: {step.effect}.")  # noqa: T201
+            begun.append(step.id)  # one whose answer is lost may have been made all the same
+            result = act(wb, step, dry_run=dry_run, reason=reason)
             if result is None:
                 continue
             begun[-1] = result.id
             made.append(result)
             if result.state != "done":
                 raise RunbookError(
-                    f"{plan.kind.value} of {plan.target} is {result.state}: {result.summary}".rstrip("."),
+                    f"{step.kind.value} of {step.target} is {result.state}: {result.summary}".rstrip("."),
                     expected="every change made, or none",
                     next_step="what was changed has been taken back",
                 )
@@ -153,8 +157,8 @@ def _taken_back(wb: Workbench, action_id: UUID, reason: str) -> str:
             record = wb.action(action_id)
             if record.undone_by is not None or (not record.done and record.state != "running"):
                 return f"Nothing to take back: {record.summary}"
-            plan = wb.plan("undo", action_id)
-            return wb.apply(plan, reason=reason).summary if plan.count else f"Left as it is: {plan.effect}."
+            back = wb.plan("undo", action_id)
+            return wb.apply(back, reason=reason).summary if back.count else f"Left as it is: {back.effect}."
         except UnknownAction:
             return "Nothing to take back: it was not begun."
         except StoreError:
