@@ -24,8 +24,8 @@ def connect(profile: str | None = None) -> Workbench:
     return workbench.connect(profile)
 
 
-def show(anything: Any) -> Any:
-    """A Workbench becomes the live dashboard; any value becomes static, escaped HTML."""
+def show(anything: Any, *beside: Any) -> Any:
+    """A Workbench becomes the live dashboard; any values become static, escaped HTML, with their charts."""
     from queuemon.views import show as views_show
 
-    return views_show.show(anything)
+    return views_show.show(anything, *beside)

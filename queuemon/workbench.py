@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from queuemon.analysis.explanation import Explanation
     from queuemon.analysis.failures import Failures
     from queuemon.analysis.forecast import Forecast
+    from queuemon.analysis.investigation import Investigation
     from queuemon.analysis.onset import Onset
     from queuemon.analysis.timeline import Timeline
     from queuemon.analysis.window import When
@@ -311,16 +312,15 @@ class Workbench:
         Of a `timeline` that was read already, its own changes. Raises what `timeline` raises.
         """
         from queuemon.analysis import onset
-        from queuemon.analysis import timeline as curves
+
+        return onset.find(timeline or self._fine_timeline(queue, since, until))
+
+    def _fine_timeline(self, queue: str | None, since: When, until: When | None) -> Timeline:
+        from queuemon.analysis import onset
         from queuemon.analysis.window import window
 
-        if timeline is None:
-            # As fine as its buckets may be: a minute for up to eight hours.
-            now = datetime.now(UTC)
-            length = window(since, until, now=now, longest=timedelta(days=32)).length.total_seconds()
-            bucket = next((n for n in curves.NICE if length / n <= onset.BUCKETS), curves.NICE[-1])
-            timeline = self.timeline(queue, since, until, bucket=bucket)
-        return onset.find(timeline)
+        length = window(since, until, now=datetime.now(UTC), longest=timedelta(days=32)).length
+        return self.timeline(queue, since, until, bucket=onset.bucket(length))
 
     def forecast(self, queue: str, workers: int | Sequence[int] | None = None) -> Forecast:
         """When a queue's backlog will be gone: as it is now, and with other numbers of workers.
@@ -400,6 +400,38 @@ class Workbench:
         return replace(
             answer, where=str(wanted), baseline=sides.shared, since=chosen.since, until=chosen.until,
             notes=(*sides.notes, *_unseen(secret), *answer.notes),
+        )  # fmt: skip
+
+    def investigate(self, queue: str | None = None, since: When = "6h", until: When | None = None) -> Investigation:
+        """From "something is red" to the cause, of a queue or the reddest one: when it began and after what, the error
+        that most attempts failed by since, what the jobs that failed so share, and what becomes of the backlog.
+
+        The window must reach back beyond the beginning. Raises what `timeline`, `failures` and `explain` raise.
+        """
+        from dataclasses import replace
+
+        from queuemon.analysis import investigation
+
+        snapshot = self.snapshot()
+        name = self.queue_name(queue) if queue else investigation.reddest(snapshot)
+        seen = self._fine_timeline(name, since, until)
+        onset = self.onset(timeline=seen)
+        change = investigation.began(onset)
+        start = change.at if change else seen.window.since
+        failures, explanation = self.failures(name, start, until), None
+        if failures.causes:
+            signature = failures.causes[0].signature
+            explanation = self.explain(signature=signature, queue=name, since=start, until=until)
+            if change and explanation.succeeding < investigation.ENOUGH:
+                wider = self.explain(
+                    f"started>='{start:%Y-%m-%dT%H:%M:%S}'", signature=signature, queue=name, since=seen.window.since,
+                    until=until,
+                )  # fmt: skip
+                note = f"Only {explanation.succeeding:,} have succeeded since it began: earlier ones stand in."
+                explanation = replace(wider, notes=(note, *wider.notes))
+        return investigation.Investigation(
+            stats=snapshot.queue(name), timeline=seen, onset=onset, failures=failures, explanation=explanation,
+            forecast=self.forecast(name),
         )  # fmt: skip
 
     def drift(

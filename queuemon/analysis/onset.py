@@ -9,14 +9,15 @@ beside a change is a coincidence in time, not a proof.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from queuemon.analysis.segments import Array, LevelCost, Ramp, RateCost, partition, ramp
+from queuemon.analysis.segments import SHORTEST, Array, LevelCost, Ramp, RateCost, partition, ramp
+from queuemon.analysis.timeline import NICE
 from queuemon.analysis.window import Window
 from queuemon.render.text import duration, percent
 
@@ -85,6 +86,8 @@ class Change:
         first = self.near[0]
         gap = (self.at - first.at).total_seconds()
         name = f"{first.kind} {first.target}" if len(first.target) <= 80 else f"{first.kind} {first.target[:79]}…"
+        if gap <= -self.bucket_seconds:
+            return f"around {name}"
         return f"{duration(gap // 60 * 60)} after {name}" if gap >= 60 else f"just after {name}"
 
 
@@ -109,24 +112,34 @@ class Onset:
         return pd.DataFrame([{n: getattr(c, n) for n in names} for c in self.changes], columns=names)
 
 
+def bucket(length: timedelta) -> int:
+    """The finest buckets, in seconds, that a window of this length is looked at in: a minute for up to eight hours."""
+    return next((n for n in NICE if length.total_seconds() / n <= BUCKETS), NICE[-1])
+
+
 def find(timeline: Timeline) -> Onset:
-    """The changes of a timeline; buckets that are still filling are left out. 480 buckets take about 0.1 s."""
-    points = timeline.whole
+    """The changes of a timeline: of the rate up to now, of the depth in buckets that are over. 480 take about 0.1 s."""
+    points = timeline.points
     if not points:
         return Onset(window=timeline.window, bucket_seconds=timeline.bucket_seconds, changes=())
     each = -(-len(points) // BUCKETS)
     seconds = timeline.bucket_seconds * each
     failed, finished, depth = _series(points, each)
+    if timeline.filling:
+        depth = depth[:-1]
     found = []
     for what, marks in (("failure rate", rates(failed, finished)), ("depth", depths(depth, bucket_seconds=seconds))):
+        known = None  # what stands beside a change is not told again beside the next
         for r in marks:
             at = points[len(points) % each].at + timedelta(seconds=seconds * r.start)
+            settled = at + timedelta(seconds=seconds * (r.end - r.start))
             found.append(
                 Change(
-                    what=what, at=at, settled=at + timedelta(seconds=seconds * (r.end - r.start)), before=r.before,
-                    after=r.after, near=near(timeline.happened, at, seconds), bucket_seconds=seconds,
+                    what=what, at=at, settled=settled, before=r.before, after=r.after, bucket_seconds=seconds,
+                    near=near(timeline.happened, at, settled, seconds, since=known),
                 )
             )  # fmt: skip
+            known = settled + timedelta(seconds=seconds)
     changes = tuple(sorted(found, key=lambda c: c.at))
     return Onset(window=timeline.window, bucket_seconds=seconds, changes=changes)
 
@@ -142,7 +155,14 @@ def _series(points: Sequence[TimelinePoint], each: int) -> tuple[Array, Array, A
 
 
 def rates(failed: Array, finished: Array) -> list[Ramp]:
-    """Where the share of failed attempts changed, in buckets; `before` and `after` are shares."""
+    """Where the share of failed attempts changed, in buckets; `before` and `after` are shares.
+
+    Buckets in which nothing finished say nothing and are left out: a change begins where it is seen.
+    """
+    seen = np.flatnonzero(finished)
+    failed, finished = failed[seen], finished[seen]
+    if not seen.size:
+        return []
 
     def level(first: int, last: int) -> float:
         return float((failed[first:last].sum() + 0.5) / (finished[first:last].sum() + 1.0))
@@ -151,10 +171,18 @@ def rates(failed: Array, finished: Array) -> list[Ramp]:
         return max(a, b) / min(a, b) >= RATE_FACTOR and abs(a - b) >= RATE_DIFFERENCE
 
     cost = RateCost(failed, finished)
-    return _located(
+    found = _located(
         partition(cost), cost.n, level, told,
         lambda lo, hi: _rate_fit(failed[lo:hi], finished[lo:hi], cost.dispersion),
     )  # fmt: skip
+    # The fit of a ramp leaves its beginning vague: it is the first bucket that stands clear of the old level.
+    share = failed / finished
+    begins = []
+    for r in found:
+        clear = share[r.start : r.end] / max(r.before, 1e-9)
+        beyond = clear >= RATE_FACTOR if r.after > r.before else clear <= 1 / RATE_FACTOR
+        begins.append(r.start + int(np.argmax(beyond)) if beyond.any() else r.start)
+    return [replace(r, start=int(seen[begin]), end=int(seen[r.end])) for r, begin in zip(found, begins, strict=True)]
 
 
 def depths(depth: Array, *, bucket_seconds: float) -> list[Ramp]:
@@ -229,8 +257,9 @@ def _located(
     for i, group in enumerate(groups):
         low = found[-1].end if found else 0
         high = groups[i + 1][0] if i + 1 < len(groups) else n
+        # Segments have three buckets at least, so that a change in the last two was found too early.
         span = max(12, group[-1] - group[0])
-        best = ramp(fit(low, high), high - low, around=(group[0] - low - span, group[-1] - low))
+        best = ramp(fit(low, high), high - low, around=(group[0] - low - span, group[-1] - low + SHORTEST - 1))
         found.append(Ramp(start=best.start + low, end=best.end + low, before=best.before, after=best.after))
     return found
 
@@ -294,11 +323,21 @@ def _ratio(part: Array, whole: Array) -> float:
     return float(part.sum()) / total if total > 0 else 0.0
 
 
-def near(happened: Sequence[Happened], at: datetime, bucket_seconds: float) -> tuple[Happened, ...]:
-    """Deploys and actions up to 30 minutes before a change or within its first bucket; deploys first, then the nearest.
+def near(
+    happened: Sequence[Happened],
+    at: datetime,
+    settled: datetime,
+    bucket_seconds: float,
+    *,
+    since: datetime | None = None,
+) -> tuple[Happened, ...]:
+    """Deploys and actions up to 30 minutes before a change, none before `since`, or within its first bucket; deploys
+    first, then the nearest.
 
-    An action that follows a change (a pause, a retry) is a reaction, so what comes later is left out.
+    An action that follows a change (a pause, a retry) is a reaction, so what comes later is left out; but the beginning
+    of a slow change is vague: deploys until it had settled may have made it.
     """
-    end = at + timedelta(seconds=bucket_seconds)
-    close: list[Any] = [h for h in happened if at - BEFORE <= h.at < end]
+    step = timedelta(seconds=bucket_seconds)
+    begin = at - BEFORE if since is None else max(at - BEFORE, since)
+    close: list[Any] = [h for h in happened if begin <= h.at < (settled if h.kind == "deploy" else at) + step]
     return tuple(sorted(close, key=lambda h: (h.kind != "deploy", abs(at - h.at))))[:5]

@@ -155,7 +155,12 @@ def figure(value: Explanation) -> go.Figure:
         paper_bgcolor="rgba(0,0,0,0)",
         plot_bgcolor="rgba(0,0,0,0)",
         font={"family": "system-ui, sans-serif", "size": 12, "color": INK},
-        title={"text": html.escape(value.verdict), "font": {"size": 13}, "x": 0, "xanchor": "left"},
+        title={
+            "text": "How many of such jobs fail, and of all others",
+            "font": {"size": 12},
+            "x": 0,
+            "xanchor": "left",
+        },
         legend={
             "orientation": "h",
             "x": 1,

@@ -45,15 +45,17 @@ def failures_figure(found: Failures) -> go.Figure:
     figure = go.Figure()
     shown, x = found.causes[: len(COLOURS)], list(found.buckets)
     for n, cause in enumerate(shown):
-        figure.add_trace(_bar(x, cause.trend, title_of(cause), COLOURS[n], PATTERNS[n]))
+        figure.add_trace(_bar(x, cause.trend, _short(cause), COLOURS[n], PATTERNS[n]))
     rest = [sum(column) for column in zip(*(c.trend for c in found.causes[len(COLOURS) :]), strict=True)]
     if any(rest):
         figure.add_trace(_bar(x, rest, "Other causes", REST, ""))
     axis = {"gridcolor": GRID, "zerolinecolor": GRID, "linecolor": GRID, "tickfont": {"size": 11}}
     figure.update_xaxes(**axis, showgrid=False, type="date", fixedrange=True)
-    figure.update_yaxes(**axis, rangemode="tozero", nticks=4, fixedrange=True, tickformat=",d")
+    figure.update_yaxes(**axis, rangemode="tozero", nticks=4, fixedrange=True, tickformat=",.12~g")
+    legend = 19 * len(figure.data)
     figure.update_layout(
-        template="none", barmode="stack", bargap=0.1, height=300, margin={"l": 48, "r": 12, "t": 34, "b": 38},
+        template="none", barmode="stack", bargap=0.1, height=270 + legend,
+        margin={"l": 48, "r": 12, "t": 34, "b": 52 + legend, "autoexpand": False},
         title={
             "text": f"Failed attempts per {duration(found.bucket_seconds)} by cause, UTC",
             "font": {"size": 12}, "x": 0.01,
@@ -61,10 +63,18 @@ def failures_figure(found: Failures) -> go.Figure:
         paper_bgcolor="rgba(0,0,0,0)", plot_bgcolor="rgba(0,0,0,0)",
         font={"family": "system-ui, sans-serif", "size": 12, "color": INK},
         hoverlabel={"bgcolor": "#1f2630", "font": {"color": "#e6edf3", "size": 12}, "bordercolor": "#1f2630"},
-        legend={"orientation": "h", "x": 0, "y": -0.18, "yanchor": "top", "font": {"size": 11}},
+        legend={
+            "yref": "container", "y": 0.01, "yanchor": "bottom", "x": 0, "font": {"size": 11},
+            "traceorder": "normal",
+        },
         showlegend=True,
     )  # fmt: skip
     return figure
+
+
+def _short(cause: Cause) -> str:
+    title = title_of(cause, 1_000)
+    return title if len(title) <= 110 else f"{title[:109]}…"
 
 
 def _bar(x: Sequence[Any], y: Sequence[int], name: str, colour: str, pattern: str) -> Any:
@@ -84,37 +94,42 @@ def _literal(text: str) -> str:
 def failures_html(found: Failures, keys: Keys) -> html.Safe:
     """The causes as a table, with what the numbers are worth."""
     where = keys.display(found.window.queue) if found.window.queue else "all queues"
-    head = html.el(
+    head_line = html.el(
         "p", html.el("b", f"{found.attempts} failed attempts"), ", ", html.el("code", where),
         f", {moment(found.window.since)} to {moment(found.window.until)} UTC",
     )  # fmt: skip
     notes = [html.el("p", note, class_="dim") for note in found.notes]
     if not found.causes:
-        return html.join([head, html.el("p", "No attempt failed in this time.", class_="dim"), *notes])
+        return html.join([head_line, html.el("p", "No attempt failed in this time.", class_="dim"), *notes])
     if found.others:
         notes.insert(0, html.el("p", f"And {number(found.others)} attempts of other causes.", class_="dim"))
-    rows = [
-        (
-            html.el("code", c.signature),
-            html.join([html.el("b", clean(c.error_type)), html.el("br"), html.el("span", clean(c.text))]),
-            str(c.attempts),
-            percent(c.share),
-            html.el("code", sparkline(c.trend, 15)),
-            str(c.standing),
-            moment(c.first_seen),
-            moment(c.last_seen),
-            clean(", ".join(keys.display(name) for name, _ in c.queues)),
-            clean(c.new_since or ""),
-            html.el("code", c.filter),
-        )
-        for c in found.causes
-    ]
-    return html.join([head, html.table(_COLUMNS, rows, right=(2, 3, 5)), *notes])
+    everywhere = found.window.queue is None
+    rows = [_row(c, keys, everywhere=everywhere) for c in found.causes]
+    head = [name for name in _COLUMNS if everywhere or name != "Queues"]
+    return html.join([head_line, html.table(head, rows, right=(1, 2, 4)), *notes])
+
+
+def _row(c: Cause, keys: Keys, *, everywhere: bool) -> tuple[object, ...]:
+    said = [html.el("b", clean(c.error_type)), html.el("br"), html.el("span", clean(c.text))]
+    if c.new_since:
+        said += [html.el("br"), html.el("b", f"New since {clean(c.new_since)}")]
+    said += [html.el("br"), html.el("code", c.filter, class_="dim")]
+    queues = clean(", ".join(keys.display(name) for name, _ in c.queues))
+    return (
+        html.join(said),
+        str(c.attempts),
+        html.el("span", percent(c.share), class_="nw"),
+        html.el("code", sparkline(c.trend, 15), class_="nw"),
+        str(c.standing),
+        html.el("span", moment(c.first_seen), class_="nw"),
+        html.el("span", moment(c.last_seen), class_="nw"),
+        *([queues] if everywhere else []),
+    )
 
 
 _COLUMNS: Final = (
-    "Signature", "Error", "Attempts", "Share", "Trend", "Standing failed", "First seen (UTC)", "Last seen (UTC)",
-    "Queues", "New since", "Filter",
+    "Error, and the filter of its jobs that stand failed", "Attempts", "Share", "Trend", "Standing failed",
+    "First seen (UTC)", "Last seen (UTC)", "Queues",
 )  # fmt: skip
 
 

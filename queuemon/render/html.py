@@ -26,7 +26,7 @@ from queuemon.model import (
     Trend,
 )
 from queuemon.render.payload import tree
-from queuemon.render.text import TRACE, ago, clean, duration, moment, number, percent
+from queuemon.render.text import TRACE, ago, clean, duration, moment, number, percent, told
 
 #: How queues are printed where no settings are at hand.
 KEYS: Final = Keys()
@@ -42,12 +42,14 @@ HEALTH: Final = {
     Health.UNKNOWN: ("#8a94a3", "○", "unknown"),
 }
 
+#: The doubled class is stronger than JupyterLab's own rules for tables.
 _STYLE: Final = """
 .queuemon{font:13px/1.5 system-ui,sans-serif;max-width:1100px}
 .queuemon table{border-collapse:collapse;margin:6px 0;font-variant-numeric:tabular-nums}
-.queuemon th,.queuemon td{padding:3px 12px 3px 0;text-align:left;vertical-align:top;
+.queuemon.queuemon table th,.queuemon.queuemon table td{padding:3px 12px 3px 0;text-align:left;vertical-align:top;
 border-bottom:1px solid rgba(128,140,155,.25)}
-.queuemon .n{text-align:right}
+.queuemon.queuemon table .n{text-align:right}
+.queuemon.queuemon .nw{white-space:pre}
 .queuemon code,.queuemon pre{font:12px/1.45 ui-monospace,monospace}
 .queuemon pre{white-space:pre-wrap;overflow-wrap:anywhere;margin:4px 0;padding:8px;
 background:rgba(128,140,155,.1);border-radius:4px}
@@ -109,13 +111,14 @@ def table(head: Sequence[str], rows: Iterable[Sequence[object]], *, right: Itera
 
 def static(value: Any, keys: Keys = KEYS) -> Static:
     """Any value of queuemon as static HTML with a text twin; values it does not know are shown by their repr."""
-    body, text = _render(value, keys)
-    return Static(body, text)
+    return Static(*static_parts(value, keys))
 
 
-def _render(value: Any, keys: Keys) -> tuple[Safe, str]:
+def static_parts(value: Any, keys: Keys) -> tuple[Safe, str]:
+    """The HTML and the text of `static`."""
     from queuemon.analysis.failures import Failures
     from queuemon.analysis.forecast import Forecast
+    from queuemon.analysis.investigation import Investigation
     from queuemon.analysis.onset import Onset
     from queuemon.analysis.timeline import Timeline
 
@@ -129,11 +132,17 @@ def _render(value: Any, keys: Keys) -> tuple[Safe, str]:
 
             return timeline.html(value, keys), timeline.text(value, keys)
         case Onset():
-            return join(el("p", sentence) for sentence in value.sentences), clean(
-                "\n".join(value.sentences), TRACE, lines=True
+            return join(el("p", told(s)) for s in value.sentences), clean(
+                "\n".join(map(told, value.sentences)), TRACE, lines=True
             )
         case Forecast():
-            return el("p", el("code", keys.display(value.queue)), f": {value.sentence}"), clean(value.sentence, 2_000)
+            from queuemon.render import forecast
+
+            return forecast.html(value, keys), clean(value.sentence, 2_000)
+        case Investigation():
+            from queuemon.render import investigation
+
+            return investigation.html(value, keys), investigation.text(value, keys)
         case Snapshot():
             return snapshot(value, keys), snapshot_text(value, keys)
         case JobPage():

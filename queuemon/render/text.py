@@ -70,3 +70,8 @@ def percent(share: float | None) -> str:
         return "–"
     value = share * 100
     return f"{value:.1f} %" if 0 < value < 9.95 else f"{value:.0f} %"
+
+
+def told(words: str) -> str:
+    """Words as a sentence of their own: with a capital letter and a full stop."""
+    return f"{words[:1].upper()}{words[1:]}."

@@ -11,7 +11,7 @@ from queuemon.analysis.timeline import Timeline, pauses
 from queuemon.contract import Keys
 from queuemon.render.charts import ARRIVED, COMPLETED, FAILED, GRID, INK
 from queuemon.render.html import MAX_ROWS, Safe, el, join, table
-from queuemon.render.text import clean, duration, moment, number, percent
+from queuemon.render.text import clean, duration, moment, number, percent, told
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -27,6 +27,9 @@ BAND: Final = "rgba(176,124,216,0.22)"
 #: Marks drawn into a figure at most, and the furthest that a forecast is drawn.
 MARKS: Final = 40
 AHEAD: Final = timedelta(hours=6)
+
+#: How much of the time before the first change is seen, at least.
+BEFORE: Final = timedelta(minutes=30)
 
 _TITLES: Final = ("Waiting (due)", "Came due and started", "Failed attempts")
 _BARS: Final = "▁▂▃▄▅▆▇█"
@@ -66,8 +69,8 @@ def figure(timeline: Timeline, *, onset: Onset | None = None, forecast: Forecast
     made.add_trace(go.Bar(**failed, name="Failed", showlegend=False, **bars), 3, 1)
     _mark(made, timeline, onset)
     axis = {"gridcolor": GRID, "zerolinecolor": GRID, "linecolor": GRID, "tickfont": {"size": 11}}
-    made.update_xaxes(**axis, showgrid=False, type="date")
-    made.update_yaxes(**axis, rangemode="tozero", nticks=4, tickformat=",d")
+    made.update_xaxes(**axis, showgrid=False, type="date", range=_focus(timeline, onset))
+    made.update_yaxes(**axis, rangemode="tozero", nticks=4, tickformat=",.12~g")
     made.update_layout(
         template="none", autosize=True, height=520, margin={"l": 52, "r": 12, "t": 30, "b": 38},
         paper_bgcolor="rgba(0,0,0,0)", plot_bgcolor="rgba(0,0,0,0)", bargap=0.1, hovermode="x unified",
@@ -99,14 +102,28 @@ def _left(end: datetime | None, now: datetime, far: datetime) -> float:
     return 1.0 if end is None else max(0.0, 1 - (far - now) / (end - now))
 
 
+def _focus(timeline: Timeline, onset: Onset | None) -> tuple[datetime, datetime] | None:
+    """What is seen at first: the changes with as much again before them, and at least half an hour. None: all of it, as
+    after a double click on the chart."""
+    until = min(timeline.clock, timeline.window.until)
+    if not onset or not onset.changes:
+        return None
+    first = onset.changes[0].at
+    low = first - max(until - first, BEFORE)
+    return (low, until) if low > timeline.window.since else None
+
+
 def _mark(made: Any, timeline: Timeline, onset: Onset | None) -> None:
     for start, stop, _ in pauses(timeline.happened, until=min(timeline.clock, timeline.window.until)):
         made.add_vrect(x0=start, x1=stop, fillcolor="rgba(128,140,155,0.14)", line_width=0, layer="below")
-    for n, h in enumerate(timeline.happened[-MARKS:]):
+    low, high = _focus(timeline, onset) or (timeline.window.since, timeline.window.until)
+    shown = [h for h in timeline.happened if low <= h.at <= high]
+    for n, h in enumerate(shown[-MARKS:]):
         dash = "solid" if h.kind == "deploy" else "dot"
+        side = "left" if h.at < low + 0.7 * (high - low) else "right"
         made.add_vline(x=h.at, line={"color": INK, "width": 1, "dash": dash}, opacity=0.7)
         made.add_annotation(
-            x=h.at, y=1.0 - 0.05 * (n % 3), yref="paper", text=escape(label(h)), showarrow=False, xanchor="left",
+            x=h.at, y=1.0 - 0.05 * (n % 3), yref="paper", text=escape(label(h)), showarrow=False, xanchor=side,
             yanchor="top", font={"size": 10, "color": INK}, textangle=0,
         )  # fmt: skip
     for change in onset.changes if onset else ():
@@ -124,7 +141,7 @@ def html(timeline: Timeline, keys: Keys, *, onset: Onset | None = None) -> Safe:
     title = keys.display(timeline.window.queue) if timeline.window.queue else "all queues"
     span = f"{moment(timeline.window.since)} to {moment(timeline.window.until)} UTC, buckets of"
     parts = [el("p", el("code", title), f", {span} {duration(timeline.bucket_seconds)}")]
-    parts += [el("p", sentence) for sentence in (onset.sentences if onset else ())]
+    parts += [el("p", told(s)) for s in (onset.sentences if onset else ())]
     parts += [el("p", note, class_="bad") for note in timeline.notes]
     if timeline.happened:
         rows = [
@@ -140,7 +157,7 @@ def html(timeline: Timeline, keys: Keys, *, onset: Onset | None = None) -> Safe:
         )
         for p in timeline.points[-MAX_ROWS:]
     ]  # fmt: skip
-    parts.append(table(head, buckets, right=range(1, 10)))
+    parts.append(el("details", el("summary", "Every bucket"), table(head, buckets, right=range(1, 10))))
     return join(parts)
 
 

@@ -164,7 +164,7 @@ def read(
         succeeding_total=good,
         weight=shares[1] / shares[0],
         shared=str(shared),
-        chosen_by=fields(own.root),
+        chosen_by=chosen_by | {"hour"} if "started" in (chosen_by := fields(own.root)) else chosen_by,
         deploys=tuple((name, at) for name, at in marks),
         notes=tuple(notes),
     )

@@ -5,20 +5,21 @@ from __future__ import annotations
 from typing import Any
 
 from queuemon.render import html
+from queuemon.render.shown import shown
 from queuemon.workbench import Workbench
 
 #: The dashboards that are alive, by the cell that made them, so that running the cell again replaces its own.
 _alive: dict[str, Any] = {}
 
 
-def show(anything: Any) -> Any:
-    """The live dashboard of a Workbench (in a notebook), or a value as static HTML with a text twin.
+def show(anything: Any, *beside: Any) -> Any:
+    """The live dashboard of a Workbench (in a notebook), or values as static HTML with a text twin and their charts.
 
-    Running the same cell again replaces its dashboard and stops the old one's refresh. Outside a notebook a Workbench
-    is shown by its snapshot.
+    A Timeline's chart shows the Onset and the Forecast that are given beside it. Running the same cell again replaces
+    its dashboard and stops the old one's refresh. Outside a notebook a Workbench is shown by its snapshot.
     """
     if not isinstance(anything, Workbench) and not _acts_like_workbench(anything):
-        return html.static(anything)
+        return shown((anything, *beside))
     if not in_notebook():
         return html.static(anything.snapshot(), anything.settings.keys)
     from queuemon.views.dashboard import Dashboard

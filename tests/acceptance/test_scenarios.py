@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import psutil
@@ -16,6 +17,7 @@ from queuemon.demo.queues import ANALYTICS, EMAIL, HIGH, LOW, QUEUES
 from queuemon.errors import InvalidValue, NotAllowed
 from queuemon.model import QueueStats
 from queuemon.workbench import Workbench
+from tests.support.executed import executed
 from tests.support.stores import private_folder
 from tests.support.wait import wait_until
 
@@ -81,6 +83,46 @@ def test_the_process_list_shows_no_password(wb: Workbench, folder: Path) -> None
     shown = [" ".join(p.info["cmdline"] or ()) for p in psutil.process_iter(["cmdline"])]
     assert any("queuemon.demo.workload" in line for line in shown)
     assert not [line for line in shown for secret in secrets if secret in line]
+
+
+#: Scenario → queue, words of its error, what its jobs share, the deploy that brought it.
+TOLD = {
+    "mrr-bug": (ANALYTICS, "Division by zero in MRR calculation", {"payload.active_subscriptions=0"}, deploys.MRR),
+    "bad-template": (
+        EMAIL, "Missing helper", {"payload.template=spring-sale-v2", "payload.region=eu-west"}, deploys.TEMPLATE,
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", list(TOLD))
+def test_the_notebook_leads_from_red_to_the_planted_cause(wb: Workbench, folder: Path, name: str) -> None:
+    queue, error, shared, bug = TOLD[name]
+    scenarios.start(name, folder)
+    before = {job.id for job in wb.jobs(f"queue:{queue} status:failed error:'{error}'", limit=1_000).jobs}
+
+    notebook = executed(
+        "investigate.ipynb", wb.settings,
+        queue="case.queue", error="case.cause.text", new="case.cause.new_since", retry="case.filter",
+        condition="case.finding.filter", support="case.finding.support", beside="case.began.beside",
+        began="case.began.at.isoformat()", bucket="case.began.bucket_seconds",
+    )  # fmt: skip
+    told = notebook.values
+    assert told["queue"] == queue, "the reddest one"
+    assert error in told["error"], "the planted error comes first"
+    assert told["new"] == bug.shipped
+    assert told["beside"].endswith(f"deploy {bug.shipped}")
+    shipped = next(deploy.at for deploy in wb.deploys() if deploy.name == bug.shipped)
+    assert abs(datetime.fromisoformat(told["began"]) - shipped) <= timedelta(seconds=2 * told["bucket"])
+    assert set(told["condition"].split()) == shared, "the first finding is the planted cause, and nothing more"
+    assert told["support"] == 1
+
+    selected = {job.id for job in wb.jobs(f"{told['retry']} {told['condition']}", limit=1_000).jobs}
+    after = {job.id for job in wb.jobs(f"queue:{queue} status:failed error:'{error}'", limit=1_000).jobs}
+    assert before
+    assert before <= selected <= after, "exactly the failing jobs"
+    for words in (f"queue:{queue}", error, bug.shipped, *shared, "What next", "Plan: retry", "Every bucket"):
+        assert words in notebook.text, words
+    assert notebook.charts == 3
 
 
 def test_mrr_bug_fails_twelve_jobs_and_the_fix_lets_them_complete(wb: Workbench, folder: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from statistics import median
 from typing import Any
@@ -164,3 +165,22 @@ def test_a_slow_rise_is_told_with_its_end() -> None:
 def test_nothing_is_found_where_nothing_is() -> None:
     assert onset.find(_timeline([], [])).changes == ()
     assert onset.find(_timeline([0] * 60, [0] * 60)).sentences == ("no change of failure rate or depth",)
+
+
+def test_minutes_in_which_nothing_finished_do_not_date_a_change() -> None:
+    made = _timeline([1] * 60 + [0] * 3 + [90] * 30, [0] * 93, _deploy(63.5))
+    idle = tuple(replace(p, started=0, completed=0) if 60 <= n < 63 else p for n, p in enumerate(made.points))
+    [change] = onset.find(replace(made, points=idle)).changes
+    assert change.at == T0 + 63 * MINUTE
+    assert change.beside == "just after deploy 2026.10.3"
+
+
+def test_a_rate_is_told_while_its_first_minute_still_runs() -> None:
+    made = _timeline([1] * 60 + [90], [0] * 61)
+    running = replace(made, clock=made.clock - MINUTE / 2)
+    assert [c.at for c in onset.find(running).changes] == [T0 + 60 * MINUTE]
+
+
+def test_a_deploy_stands_beside_one_change_and_not_beside_what_follows() -> None:
+    found = onset.find(_timeline([1] * 60 + [90] * 10 + [1] * 40, [0] * 110, _deploy(59)))
+    assert [(c.rose, c.beside) for c in found.changes] == [(True, "1 min after deploy 2026.10.3"), (False, "")]
