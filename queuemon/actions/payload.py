@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any, Final, NoReturn
 
@@ -26,7 +27,7 @@ def check(wanted: object, given: Mapping[str, Any]) -> None:
     if len(text) > PAYLOAD_LENGTH:
         raise InvalidValue(f"the payload has {len(text):,} characters", expected=f"at most {PAYLOAD_LENGTH:,}")
     try:
-        value = json.loads(text, parse_constant=_refuse, parse_int=str, parse_float=str)
+        value = json.loads(text, parse_constant=_refuse, parse_int=str, parse_float=str, object_pairs_hook=_once)
         json.dumps(value, ensure_ascii=False).encode()
     except UnicodeEncodeError:
         raise InvalidValue("the payload holds half of a character", expected="text in Unicode") from None
@@ -37,6 +38,15 @@ def check(wanted: object, given: Mapping[str, Any]) -> None:
         raise InvalidValue(f"the payload is no JSON{place}", expected="JSON") from None
     if "\0" in text or _NUL.search(text):
         raise InvalidValue("the payload holds the character NUL", expected="JSON that PostgreSQL can keep")
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object whose keys stand there once; PostgreSQL would keep the last of several without a word."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        twice = next(key for key, n in Counter(key for key, _ in pairs).items() if n > 1)
+        raise InvalidValue(f"the payload has the key {twice[:60]!r} twice in one object", expected="each key once")
+    return found
 
 
 def _refuse(word: str) -> NoReturn:

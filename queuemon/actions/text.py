@@ -54,7 +54,7 @@ STILL_IN_REDIS: Final = (
     "what waits, or waited when it was deleted, has an element in Redis that holds the payload until a worker drops it"
 )
 
-REDIS_SILENT: Final = "Redis did not answer: the relay will publish them when it does"
+REDIS_SILENT: Final = "Redis did not take them: the relay will publish them when it does"
 FLAG_UNTOLD: Final = "Redis did not answer: workers still see it in PostgreSQL"
 PARKING_UNTOLD: Final = "Redis did not answer: the list is not parked yet; the relay does it when Redis answers"
 STILL_MOVING: Final = "elements that others pushed are still being moved: the relay goes on"

@@ -39,8 +39,8 @@ def second(store: Store, meter: lists.Meter, differing: Differing) -> list[Findi
         same = [key for key, raw in before.items() if now.get(key) == raw]
         texts = _texts(store, meter, [job_id for job_id, _ in same[:1_000]])
         for job_id, gen in same:
-            here = _cut(before[job_id, gen]) or b""
-            detail = f"Redis {_shown(here.decode('utf-8', 'replace'))}, PostgreSQL {_shown(texts.get(job_id, '…'))}"
+            here = _written(before[job_id, gen])
+            detail = f"Redis {_shown(here)}, PostgreSQL {_shown(texts.get(job_id, '…'))}"
             findings.append(
                 Finding(number=11, queue=queue, job_id=job_id, gen=gen, row="waiting", row_gen=gen, detail=detail)
             )
@@ -100,6 +100,16 @@ def _cut(raw: bytes) -> bytes | None:
     """The payload's bytes in an element as the publisher writes it."""
     begin, end = raw.find(_BEGINS), raw.rfind(_ENDS)
     return raw[begin + len(_BEGINS) : end] if 0 < begin < end else None
+
+
+def _written(raw: bytes) -> str:
+    """The payload's text in an element, whoever wrote it and with whatever spaces."""
+    if (cut := _cut(raw)) is not None:
+        return cut.decode("utf-8", "replace")
+    try:
+        return json.dumps(json.loads(raw)["payload"], ensure_ascii=False)
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return raw.decode("utf-8", "replace")
 
 
 def _digest(payload: bytes | None) -> str | None:

@@ -478,5 +478,5 @@ class _Repair:
             sentences.insert(0, "Stopped on request")
         sentences += [f"{n:,} {why}" for why, n in sorted(entry.skipped.items())]
         if not self.published:
-            sentences.append("Redis did not answer: the relay will publish them when it does")
+            sentences.append("Redis did not take them: the relay will publish them when it does")
         return ". ".join(sentences) + "."

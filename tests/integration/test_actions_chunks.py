@@ -107,7 +107,7 @@ def test_while_redis_is_away_an_action_is_done_and_publication_is_left_to_the_re
         plan = actions.plan(store, "retry", ids)
         result = actions.apply(store, plan, reason="")
     assert (result.done, result.state, result.published) == (9, "done", False)
-    assert result.summary == ("Retried 9 jobs. Redis did not answer: the relay will publish them when it does.")
+    assert result.summary == ("Retried 9 jobs. Redis did not take them: the relay will publish them when it does.")
     assert desk.number("queuemon.publications") == 3
     assert publish(desk.store).jobs == 9
     assert desk.listed() == [(str(i), 5) for i in ids]

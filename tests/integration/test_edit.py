@@ -62,6 +62,7 @@ def test_a_job_that_runs_again_before_the_edit_keeps_its_payload(desk: Desk) -> 
         "NaN",
         "[1, Infinity]",
         '{"a": "\\u0000"}',
+        '{"a": 1, "a": 2}',
         '"\0"',
         '"\ud800"',
         '"\\ud800"',

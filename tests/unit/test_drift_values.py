@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from queuemon.contract import decode_element
+from queuemon.drift import payloads
 from queuemon.drift.elements import Fingerprints, cut, uuid_of
 from queuemon.drift.held import inside, outside
 
@@ -53,3 +54,16 @@ def test_outside_is_the_opposite_of_inside() -> None:
     some, others = (rng.integers(0, 500, size=300, dtype=np.uint64) for _ in range(2))
     assert (outside(some, np.sort(others)) == ~inside(some, np.sort(others))).all()
     assert outside(some, np.sort(others)[:0]).all()
+
+
+@pytest.mark.parametrize(
+    ("raw", "shown"),
+    [
+        (b'{"id" : "x", "payload" : {"a": 1}, "attempts" : 0}', '{"a": 1}'),
+        (b'{"id":"x","payload":{"a":[1,2]}}', '{"a": [1, 2]}'),
+        (b'{"id": "x"}', '{"id": "x"}'),
+        (b"\xff", "�"),
+    ],
+)
+def test_the_payload_of_an_element_is_shown_whoever_wrote_it(raw: bytes, shown: str) -> None:
+    assert payloads._written(raw) == shown
