@@ -381,6 +381,8 @@ class Workbench:
         if signature is not None:
             wanted = wanted & JobFilter.parse(f"signature:{quote(signature)}")
         name = self.queue_name(queue) if queue else None
+        if name is not None and wanted.queues() != frozenset({name}):
+            wanted = wanted & JobFilter.of(queue=name)
         with self.store.postgres.statement() as connection:
             now = numbers.clock(connection)
         chosen = window(since, until, now=now, longest=contrast.LONGEST, queue=name)

@@ -7,6 +7,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
 
+from queuemon.filters import JobFilter
+from queuemon.filters.printer import printed
+from queuemon.filters.tree import both, fields
+
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -86,6 +90,13 @@ class Explanation:
         share = f"{self.covered * 100:.0f} %"
         what = "One condition explains" if len(self.findings) == 1 else f"{len(self.findings)} conditions explain"
         return f"{what} {share} of the {self.failing:,} failing jobs."
+
+    def selection(self, finding: Finding) -> str:
+        """The filter of the jobs that a finding is about: of those that were asked about, the ones under its condition;
+        those that stand failed, where nothing was asked of the status. Raises FilterError for a filter of no sense."""
+        asked = JobFilter.parse(self.where).root
+        failed = [] if "status" in fields(asked) else [JobFilter.of(status="failed").root]
+        return printed(both(*failed, asked, JobFilter.parse(finding.filter).root))
 
     def to_frame(self) -> pd.DataFrame:
         """One row per finding: filter, failing, jobs, support, rates, risk ratio with interval, p."""

@@ -12,7 +12,7 @@ from uuid import UUID
 
 from queuemon.analysis.signatures import Signature, sign, sign_all
 from queuemon.analysis.window import Window
-from queuemon.filters import quote
+from queuemon.filters import JobFilter
 from queuemon.model import Certainty, Count
 from queuemon.store.deploys import Deploy
 from queuemon.store.failures import Counted, Detail, Unsigned
@@ -209,9 +209,4 @@ def counted_as(value: float, *, exact: bool) -> Count:
 
 
 def _filter(signature: str, queue: str | None) -> str:
-    where = (
-        ""
-        if queue is None
-        else f"queue:{queue if queue.replace('-', '').replace(':', '').isalnum() else quote(queue)} "
-    )
-    return f"{where}status:failed signature:{signature}"
+    return f"{JobFilter.of(queue=queue, status='failed')} signature:{signature}"

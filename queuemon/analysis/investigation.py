@@ -15,6 +15,7 @@ from queuemon.analysis.onset import Change, Onset
 from queuemon.analysis.timeline import Timeline
 from queuemon.contract import Health
 from queuemon.errors import InvalidValue
+from queuemon.filters import JobFilter
 from queuemon.model import HalfError, QueueStats, Snapshot
 
 #: So many jobs must have succeeded since it began to be compared with; else those of the whole window are.
@@ -63,7 +64,7 @@ class Investigation:
     @property
     def filter(self) -> str:
         """The jobs that stand failed by this cause, or all of the queue without one: what a retry takes."""
-        return self.cause.filter if self.cause else f"queue:{self.queue} status:failed"
+        return self.cause.filter if self.cause else str(JobFilter.of(queue=self.queue, status="failed"))
 
 
 def reddest(snapshot: Snapshot) -> str:

@@ -8,7 +8,7 @@ import typer
 
 from queuemon.cli.jobs import existing, parsed
 from queuemon.cli.options import NOTHING, Filter, Json, opened
-from queuemon.cli.terminal import print_json, say
+from queuemon.cli.terminal import plain, print_json, say
 
 
 def explain(
@@ -39,7 +39,8 @@ def explain(
             seconds=seconds,
         )
     if as_json:
-        print_json(answer)
+        findings = [{**plain(f), "selection": answer.selection(f)} for f in answer.findings]
+        print_json({**plain(answer), "findings": findings})
     else:
         say(text(answer), limit=100_000)
     if not answer.failing:

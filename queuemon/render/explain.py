@@ -59,8 +59,8 @@ def _beside(finding: Finding) -> str:
 
 
 def command(value: Explanation, finding: Finding) -> str:
-    """The command that lists the jobs that stand failed under a condition."""
-    return f"queuemon jobs {shlex.quote(f'status:failed {finding.filter}')}"
+    """The command that lists the jobs under a condition, of those that were asked about; the failed ones by default."""
+    return f"queuemon jobs {shlex.quote(value.selection(finding))}"
 
 
 def text_lines(value: Explanation) -> Iterator[str]:

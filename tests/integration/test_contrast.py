@@ -122,6 +122,19 @@ def test_a_filter_says_which_failures_and_what_a_job_is_narrows_both_sides(wb: W
     assert wb.explain("worker:w1 attempts>=1 error:null").baseline == "worker:w1"
 
 
+def test_what_is_selected_is_of_the_queue_and_the_failures_that_were_asked_about(wb: Workbench) -> None:
+    payloads = [{"plan": f"p{n % 4}"} for n in range(400)]
+    failed = [p["plan"] == "p1" for p in payloads]
+    load(wb, payloads, failed)
+    load(wb, payloads, failed, queue="reports", first=5_000)
+    answer = wb.explain(queue="reports", signature="ab12")
+    [finding] = answer.findings
+    assert answer.selection(finding) == "status:failed signature:ab12 queue:reports payload.plan=p1"
+    assert wb.count(answer.selection(finding)).value == finding.failing == 100
+    asked = wb.explain("status in (failed, expired)", queue="reports")
+    assert asked.selection(asked.findings[0]) == "status in (failed, expired) queue:reports payload.plan=p1"
+
+
 def test_the_window_says_which_failures(wb: Workbench) -> None:
     load(wb, [{"n": n % 5} for n in range(1_000)], [n % 5 == 0 for n in range(1_000)])
     assert wb.explain(since="1m").failing == 0

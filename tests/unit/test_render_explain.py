@@ -38,7 +38,7 @@ def test_the_text_says_rates_ratio_and_the_next_command_within_a_hundred_columns
         "outside █░░░░░░░░░░░░░░░░░░░  0.9 %",
         "88 % of the failing jobs; risk ratio 78.6 (55.6–111); p < 1e-211",
         "goes along with payload.campaign=c1 (0.98)",
-        "queuemon jobs 'status:failed payload.template=spring payload.region=eu-west'",
+        "queuemon jobs 'status:failed queue:mail payload.template=spring payload.region=eu-west'",
         "Of 9 jobs 5 were drawn.",
     ):
         assert part in text, text
@@ -82,4 +82,7 @@ def test_the_chart_has_two_bars_for_each_finding_and_stands_empty_without() -> N
 
 def test_a_ready_command_keeps_a_quoted_value_whole() -> None:
     quoted = replace(FINDING, filter="payload.x='it\\'s'")
-    assert explain.command(ANSWER, quoted) == "queuemon jobs 'status:failed payload.x='\"'\"'it\\'\"'\"'s'\"'\"''"
+    assert (
+        explain.command(ANSWER, quoted)
+        == "queuemon jobs 'status:failed queue:mail payload.x='\"'\"'it\\'\"'\"'s'\"'\"''"
+    )

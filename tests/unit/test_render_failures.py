@@ -8,8 +8,10 @@ from uuid import UUID
 
 import pytest
 
-from queuemon.analysis.failures import BUCKETS, Cause, Failures, new_since
+from queuemon.analysis.failures import BUCKETS, Cause, Failures, Tally, causes, new_since
+from queuemon.analysis.signatures import sign
 from queuemon.analysis.window import Window
+from queuemon.filters import JobFilter
 from queuemon.model import Count
 from queuemon.render import failures as render
 from queuemon.render import html
@@ -24,11 +26,11 @@ CAUSE = Cause(
 )  # fmt: skip
 
 
-def found(*causes: Cause) -> Failures:
+def found(*listed: Cause) -> Failures:
     return Failures(
         window=Window(since=NOW - timedelta(hours=24), until=NOW),
         attempts=Count(value=30),
-        causes=causes,
+        causes=listed,
         others=2,
         bucket_seconds=2880.0,
         notes=("A note.",),
@@ -82,3 +84,13 @@ def test_new_is_only_what_the_logs_can_prove() -> None:
     assert new_since(NOW + timedelta(days=3), [deploy], reach) is None
     assert new_since(first, [deploy], NOW - timedelta(hours=1)) is None
     assert new_since(first, [deploy], None) is None
+
+
+@pytest.mark.parametrize("queue", ["mail", "mail:low", "or", "not", "has", "queue:mail", 'it\'s "q" [b]'])
+def test_the_filter_of_a_cause_is_of_its_queue_whatever_the_queue_is_called(queue: str) -> None:
+    tally = Tally(attempts=1.0, first=NOW, last=NOW, signed=sign("E", "boom", None))
+    [cause] = causes(
+        [("0123456789ab", tally)], [], window=Window(since=NOW - timedelta(hours=1), until=NOW, queue=queue),
+        step=timedelta(minutes=2), attempts=1.0, exact=True, deploys=[], reach=None, failed=set(),
+    )  # fmt: skip
+    assert JobFilter.parse(cause.filter).queues() == {queue}
