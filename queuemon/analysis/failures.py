@@ -168,7 +168,9 @@ def causes(
         here = tally.jobs & failed
         standing = (detail.standing if detail else 0) + len(here)
         certainty = Certainty.CAPPED if detail and detail.capped else Certainty.EXACT
-        if here and (not exact or detail):
+        if here and not exact:  # jobs of a sample: so many at least
+            standing, certainty = max(standing - len(here), len(here)), Certainty.CAPPED
+        elif here and detail:
             certainty = Certainty.ESTIMATED
         made.append(
             Cause(

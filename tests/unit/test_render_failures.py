@@ -12,7 +12,7 @@ from queuemon.analysis.failures import BUCKETS, Cause, Failures, Tally, causes, 
 from queuemon.analysis.signatures import sign
 from queuemon.analysis.window import Window
 from queuemon.filters import JobFilter
-from queuemon.model import Count
+from queuemon.model import Certainty, Count
 from queuemon.render import failures as render
 from queuemon.render import html
 from queuemon.store.deploys import Deploy
@@ -94,3 +94,13 @@ def test_the_filter_of_a_cause_is_of_its_queue_whatever_the_queue_is_called(queu
         step=timedelta(minutes=2), attempts=1.0, exact=True, deploys=[], reach=None, failed=set(),
     )  # fmt: skip
     assert JobFilter.parse(cause.filter).queues() == {queue}
+
+
+def test_the_jobs_of_a_sample_that_stand_failed_are_a_lower_bound() -> None:
+    job = UUID(int=1)
+    tally = Tally(attempts=100_000.0, first=NOW, last=NOW, signed=sign("E", "boom", None), jobs={job})
+    [cause] = causes(
+        [("0123456789ab", tally)], [], window=Window(since=NOW - timedelta(hours=1), until=NOW),
+        step=timedelta(minutes=2), attempts=100_000.0, exact=False, deploys=[], reach=None, failed={job},
+    )  # fmt: skip
+    assert cause.standing == Count(value=1, certainty=Certainty.CAPPED)
