@@ -15,6 +15,7 @@ from queuemon import runbooks
 from queuemon.cli import run as queuemon
 from queuemon.errors import InvalidValue, LimitExceeded, RunbookError, StoreUnavailable
 from queuemon.model import ActionKind, ActionResult, Plan
+from queuemon.runbooks import procedures
 from queuemon.workbench import Workbench
 from tests.support.runbooks import Floor, Gate
 from tests.support.terminal import assert_one_sentence
@@ -93,6 +94,14 @@ def test_prioritise_transactional_that_does_not_drain_fails_and_puts_all_back(fl
     assert "20 still wait" in floor.record("prioritise-transactional")
 
 
+def test_prioritise_transactional_that_is_stopped_puts_all_back(floor: Floor) -> None:
+    before = moved(floor)
+    floor.plant.healthy(20)
+    made_way = lambda: moved(floor) == (3, 1, 1)  # noqa: E731
+    floor.cut_short("prioritise-transactional", made_way, dry_run=False, **WAY)
+    assert moved(floor) == before
+
+
 def test_a_change_that_fails_takes_back_those_before_it(floor: Floor) -> None:
     before = moved(floor)
     floor.plant.healthy(20)
@@ -126,9 +135,15 @@ def test_late_transactional_mail_fails_the_run(floor: Floor) -> None:
     assert moved(floor)[1:] == (0, 0)
 
 
-def test_what_somebody_else_changed_meanwhile_is_left_to_them(floor: Floor) -> None:
-    scaled = lambda: floor.sql("UPDATE job_queues SET concurrency = 9 WHERE name = 'mail'")  # noqa: E731
-    floor.cells("prioritise-transactional", dry_run=False, after={"Act": scaled}, **WAY)
+def test_what_somebody_else_changed_meanwhile_is_left_to_them(floor: Floor, monkeypatch: pytest.MonkeyPatch) -> None:
+    watched = procedures._watched
+
+    def scaled(*args: Any, **options: Any) -> procedures.Drained:
+        floor.sql("UPDATE job_queues SET concurrency = 9 WHERE name = 'mail'")
+        return watched(*args, **options)
+
+    monkeypatch.setattr(procedures, "_watched", scaled)
+    floor.cells("prioritise-transactional", dry_run=False, **WAY)
     assert moved(floor) == (9, 0, 0)
 
 

@@ -5,6 +5,10 @@ Fixture: `floor`.
 
 from __future__ import annotations
 
+import json
+import signal
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -21,6 +25,7 @@ from queuemon.drift import detect
 from queuemon.runbooks import RunResult, agreement, procedures, steps
 from tests.support.drift import Planter
 from tests.support.engine import Rig
+from tests.support.wait import wait_until
 
 #: Everything an action may change, read past everything that is under test.
 _TABLES = ("jobs", "job_queues", "queuemon.actions", "queuemon.queue_pauses", "queuemon.undo_jobs", "job_logs")
@@ -45,6 +50,17 @@ class Floor:
     def run(self, name: str, **parameters: Any) -> RunResult:
         """By the real runner, in a kernel of its own; raises what it raises."""
         return self.meanwhile(name, lambda: None, **parameters)
+
+    def cut_short(self, name: str, when: Callable[[], object], **parameters: Any) -> None:
+        """A real process of the command line, stopped by Ctrl-C once something is so."""
+        given = [
+            word for key, value in parameters.items() for word in ("-p", f"{key}={json.dumps(value).strip(chr(34))}")
+        ]
+        command = [sys.executable, "-m", "queuemon", "runbook", "run", name, *given]
+        with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+            wait_until(when, timeout=90, message="the moment to stop it comes")
+            process.send_signal(signal.SIGINT)
+            assert process.wait(60) == 130
 
     def cells(self, name: str, *, after: Mapping[str, Callable[[], object]] | None = None, **parameters: Any) -> Any:
         """The same cells in this process; `after` says what happens once the cells of a step have run."""
