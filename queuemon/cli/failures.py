@@ -46,7 +46,7 @@ def _print(found: Failures, keys: Keys) -> None:
     right = {"justify": "right", "no_wrap": True}
     made = table(
         ("Signature", {"no_wrap": True}), ("Attempts", right), ("Share", right), ("Trend", {"no_wrap": True}),
-        ("Standing", right), ("First seen", right), ("Error", {"ratio": 1, "overflow": "fold"}),
+        ("Standing", right), ("First seen (UTC)", right), ("Error", {"ratio": 1, "overflow": "fold"}),
     )  # fmt: skip
     for cause in found.causes:
         made.add_row(*_row(cause, found))
@@ -60,11 +60,11 @@ def _print(found: Failures, keys: Keys) -> None:
 
 def _row(cause: Cause, found: Failures) -> list[Any]:
     from queuemon.render.failures import sparkline
-    from queuemon.render.text import ago, clean, percent
+    from queuemon.render.text import clean, percent
 
     what = f"{cause.error_type}: {cause.text}" if cause.error_type else cause.text
     new = f" (new since {clean(cause.new_since, 60)})" if cause.new_since else ""
     return [
         cell(cause.signature), cell(cause.attempts), cell(percent(cause.share)), cell(sparkline(cause.trend, 10)),
-        cell(cause.standing), cell(ago(cause.first_seen, found.window.until)), cell(clean(what, 160) + new, limit=260),
+        cell(cause.standing), cell(f"{cause.first_seen:%Y-%m-%d %H:%M}"), cell(clean(what, 160) + new, limit=260),
     ]  # fmt: skip

@@ -11,6 +11,7 @@ import pytest
 from queuemon.analysis.failures import BUCKETS, Cause, Failures, Tally, causes, new_since
 from queuemon.analysis.signatures import sign
 from queuemon.analysis.window import Window
+from queuemon.cli.failures import _row
 from queuemon.filters import JobFilter
 from queuemon.model import Certainty, Count
 from queuemon.render import failures as render
@@ -104,3 +105,9 @@ def test_the_jobs_of_a_sample_that_stand_failed_are_a_lower_bound() -> None:
         step=timedelta(minutes=2), attempts=100_000.0, exact=False, deploys=[], reach=None, failed={job},
     )  # fmt: skip
     assert cause.standing == Count(value=1, certainty=Certainty.CAPPED)
+
+
+def test_the_terminal_says_when_a_cause_was_first_seen_as_a_time() -> None:
+    """An age would be read as from now, and the window may have ended long ago."""
+    row = _row(CAUSE, found(CAUSE))
+    assert str(row[5]) == "2026-11-25 06:00"
