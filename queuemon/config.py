@@ -34,6 +34,9 @@ RUN_VARIABLE: Final = "QUEUEMON_RUNBOOK_RUN"
 #: The file in which that kernel notes its plans and actions.
 JOURNAL_VARIABLE: Final = "QUEUEMON_RUNBOOK_JOURNAL"
 
+#: Set for that kernel where another role must approve its plans.
+APPROVAL_VARIABLE: Final = "QUEUEMON_RUNBOOK_APPROVAL"
+
 #: Variables of the environment whose values are taken for secrets, and the shortest such value.
 _SECRET_VARIABLE: Final = re.compile(
     r"PASSWORD|PASSWD|PASSPHRASE|SECRET|TOKEN|CREDENTIAL|API_?KEY|ACCESS_?KEY|PRIVATE_?KEY|ROUTING_?KEY", re.IGNORECASE
@@ -99,6 +102,9 @@ class Settings(BaseModel):
     drift_breaker_share: float = Field(default=0.2, gt=0, le=1)
     #: Jobs per second at most when a lost list is published anew.
     drift_publish_rate: float = Field(default=2_000.0, gt=0)
+
+    #: Plans of runbooks are approved by another database role before they are carried out.
+    runbook_approval: bool = False
 
     #: What the workers do, where somebody knows: L0, L1 or L2 (docs/promises.md). `queuemon doctor` compares it with
     #: what the stores show; repairs go by the lower of both.
@@ -203,6 +209,11 @@ def runbook_journal() -> Path | None:
     """Where this process notes its plans and actions for the run's record; None outside of a run."""
     named = os.environ.get(JOURNAL_VARIABLE)
     return Path(named) if named else None
+
+
+def runbook_approval() -> bool:
+    """Whether another role must approve the plans of this process's run."""
+    return os.environ.get(APPROVAL_VARIABLE, "") not in {"", "0"}
 
 
 def environment_secrets() -> tuple[str, ...]:

@@ -660,6 +660,29 @@ class Workbench:
 
         return actions.action(self.store, parse_id(action_id))
 
+    def approve(self, fingerprint: str, *, note: str = "") -> str:
+        """Approve a plan by its SHA-256, as the role that is logged in, for a day; returns the role."""
+        from queuemon.actions.entries import cleaned, os_user
+        from queuemon.store import approvals
+
+        if len(fingerprint) != 64 or not set(fingerprint) <= set("0123456789abcdef"):
+            raise InvalidValue(
+                f"{fingerprint[:70]!r} is no plan's hash", expected="64 hexadecimal digits",
+                next_step="see the record of the run: `queuemon runbook history --json`",
+            )  # fmt: skip
+        self.settings.require_writable("approving")
+        with self.store.postgres.begin() as connection:
+            return approvals.approve(
+                connection, self.store.tables, fingerprint, os_user=os_user(), note=cleaned(note)[:1_000]
+            )
+
+    def approved_by(self, fingerprint: str) -> str | None:
+        """Which other database role has approved a plan within a day; None when none has."""
+        from queuemon.store import approvals
+
+        with self.store.postgres.begin(read_only=True) as connection:
+            return approvals.approved_by(connection, self.store.tables, fingerprint)
+
     def begun(self, *action_ids: UUID) -> Plan | None:
         """The plan of the first of these actions that was begun; applying it goes on, or returns what it did."""
         from queuemon import actions

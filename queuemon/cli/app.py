@@ -20,6 +20,7 @@ from queuemon.cli import (
     jobs,
     queues,
     runbook,
+    runbook_approve,
     runbook_author,
     setup,
     status,
@@ -141,7 +142,7 @@ _add(_quarantine, None, list_=drift.list_, adopt=drift.adopt, discard=drift.disc
 app.add_typer(_quarantine, name="quarantine", rich_help_panel=FIX)
 
 _runbook = typer.Typer(
-    help="Runbooks: list, describe, run, resume, history, new, check.", no_args_is_help=True, **PLAIN
+    help="Runbooks: list, describe, run, resume, history, approve, new, check.", no_args_is_help=True, **PLAIN
 )
 _add(
     _runbook,
@@ -151,6 +152,7 @@ _add(
     run=runbook.run,
     resume=runbook.resume,
     history=runbook.history,
+    approve=runbook_approve.approve,
     new=runbook_author.new,
     check=runbook_author.check,
 )

@@ -96,6 +96,8 @@ def run(
         if before is not None and before.state == "done":
             return _again(before)
         begun = _begin(info, wb, blotter, values, run_id=chosen, runs_dir=Path(runs_dir))
+        if wb.settings.runbook_approval:
+            info = replace(info, approval=True)
         return _carry_out(info, begun, blotter, profile=profile, seconds=seconds, progress=progress)
 
 
@@ -205,6 +207,7 @@ def _carry_out(
         **config.child_environment(profile),
         config.RUN_VARIABLE: journal.words(info.name, begun.id),
         config.JOURNAL_VARIABLE: str(notes.resolve()),
+        config.APPROVAL_VARIABLE: "1" if info.approval else "0",
     }
     state, failure = "stopped", None
     try:

@@ -8,11 +8,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from uuid import UUID
 
+from queuemon import config
 from queuemon.contract import JobStatus
-from queuemon.errors import RunbookError
+from queuemon.errors import NotAllowed, RunbookError
 from queuemon.filters import JobFilter
 from queuemon.model import ActionResult, Plan
 from queuemon.runbooks import journal
+from queuemon.runbooks.journal import Run
 from queuemon.runbooks.selection import adopted, fingerprint
 
 if TYPE_CHECKING:
@@ -70,13 +72,14 @@ def act(
     if run is not None:
         if not run.issued(plan.id):
             plan = adopted(wb, run, plan)
-        run.note(
-            id=str(plan.id), kind=plan.kind.value, planned=plan.count, hash=fingerprint(run.name, plan),
-            state="planned" if dry_run else "begun",
-        )  # fmt: skip
+        seen = fingerprint(run.name, plan)
+        run.note(id=str(plan.id), kind=plan.kind.value, planned=plan.count, hash=seen, state="planned")
     if dry_run:
         print("Dry run: nothing was changed. Run again with dry_run=False (--wet) to do this.")  # noqa: T201
         return None
+    if run is not None:
+        by = _approved(wb, run, plan, seen) if config.runbook_approval() else ""
+        run.note(id=str(plan.id), state="begun", **({"approved_by": by} if by else {}))
     told = [str(run or ""), f"jobs of {where}"[:FILTER_LENGTH] if where is not None else ""]
     behind = "; ".join(part for part in told if part)
     result = wb.apply(plan, reason=f"{reason} ({behind})".strip() if behind else reason)
@@ -84,6 +87,19 @@ def act(
         left = result.gone + sum(b.count for b in result.skipped)
         run.note(id=str(result.id), state=result.state, done=result.done, skipped=left, repeated=result.repeated)
     return result
+
+
+def _approved(wb: Workbench, run: Run, plan: Plan, seen: str) -> str:
+    """Who has approved the plan; raises NotAllowed when nobody has. An action that was begun has been approved."""
+    if (role := wb.approved_by(seen)) is not None:
+        return role
+    if wb.begun(plan.id) is not None:
+        return "the plan as it was begun"
+    raise NotAllowed(
+        f"the plan to {plan.kind.value} {plan.count:,} ({seen[:12]}) is not approved",
+        expected="the approval of another database role, of this very plan, within the last day",
+        next_step=f"`queuemon runbook approve {run.id}` as that role, then `queuemon runbook resume {run.id}`",
+    )
 
 
 def settled(wb: Workbench, ids: Sequence[UUID], *, seconds: float) -> Outcome:

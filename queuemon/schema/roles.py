@@ -7,19 +7,23 @@ from queuemon.schema.tables import OWN_SCHEMA, TABLES, Tables
 
 READER = "queuemon_reader"
 OPERATOR = "queuemon_operator"
+APPROVER = "queuemon_approver"
 
 
 def sql(tables: Tables = TABLES) -> str:
-    """Idempotent statements that create both roles; run them as the owner of the tables, with the right to do so.
+    """Idempotent statements that create the roles; run them as the owner of the tables, with the right to do so.
 
     The reader may only read, under timeouts. The operator may do what actions need, and only append to the audit
-    trail's events. Neither gets a password here.
+    trail's events. The approver may read, and approve plans of runbooks. None gets a password here.
     """
     application = ", ".join(t.fullname for t in (tables.job_queues, tables.jobs, tables.job_logs))
-    own = [t for t in tables.metadata.sorted_tables if t.schema == OWN_SCHEMA and t is not tables.action_events]
+    added_to = (tables.action_events, tables.approvals)
+    own = [t for t in tables.metadata.sorted_tables if t.schema == OWN_SCHEMA and t not in added_to]
     writable = ", ".join(t.fullname for t in own)
     lines = [f"-- {READER} sees everything, {OPERATOR} also acts. Give each a password: \\password {READER}"]
-    for role, statement, lock, idle in ((READER, "15s", "2s", "30s"), (OPERATOR, "60s", "5s", "60s")):
+    for role, statement, lock, idle in (
+        (READER, "15s", "2s", "30s"), (OPERATOR, "60s", "5s", "60s"), (APPROVER, "15s", "2s", "30s"),
+    ):  # fmt: skip
         lines += [
             f"DO $$ BEGIN CREATE ROLE {role} LOGIN NOINHERIT; EXCEPTION WHEN duplicate_object THEN NULL; END $$;",
             f"ALTER ROLE {role} SET statement_timeout = '{statement}';",
@@ -33,6 +37,7 @@ def sql(tables: Tables = TABLES) -> str:
         f"GRANT INSERT, UPDATE, DELETE ON {application} TO {OPERATOR};",
         f"GRANT INSERT, UPDATE, DELETE ON {writable} TO {OPERATOR};",
         f"GRANT INSERT ON {tables.action_events.fullname} TO {OPERATOR};",
+        f"GRANT INSERT ON {tables.approvals.fullname} TO {APPROVER};",
         f"GRANT USAGE ON ALL SEQUENCES IN SCHEMA {OWN_SCHEMA} TO {OPERATOR};",
     ]
     return "\n".join(lines) + "\n"

@@ -83,6 +83,7 @@ class Tables:
     rollup_state: Table
     deploy_marks: Table
     alert_state: Table
+    approvals: Table
     statuses: Mapping[JobStatus, tuple[str, ...]]
 
     def status_word(self, status: JobStatus) -> str:
@@ -311,6 +312,16 @@ def build(mapped: Mapped | None = None) -> Tables:
             ("state", Text, required),
             ("since", TIMESTAMPTZ, required),
             ("detail", JSONB, required),
+            own=True,
+        ),
+        approvals=table(  # only added to; role and at are written by a trigger
+            "approvals",
+            ("id", BigInteger, pk),
+            ("hash", Text, required),
+            ("role", Text, required),
+            ("os_user", Text, required),
+            ("note", Text, required),
+            ("at", TIMESTAMPTZ, required),
             own=True,
         ),
         statuses={s: tuple(names.statuses.get(s, (s.value,))) for s in JobStatus},
