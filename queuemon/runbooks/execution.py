@@ -64,7 +64,7 @@ def execute(
 ) -> Failure | None:
     """Run all cells; `target` is written after each, without secrets. None when all went well.
 
-    After `seconds` the running cell is interrupted, as by Ctrl-C, and the run has failed.
+    `seconds` after the kernel has started the running cell is interrupted, as by Ctrl-C, and the run has failed.
     """
     import papermill
     from papermill.exceptions import PapermillExecutionError
@@ -122,7 +122,7 @@ class _Follow:
         self.headings: dict[int, str] = {}
         self.step, self.index = "start", -1
         self.began = time.monotonic()
-        self.deadline = self.began + seconds
+        self.seconds, self.deadline = seconds, self.began + seconds
         self.notebook: Any = None
 
     def seconds_left(self, cell: Any) -> float:
@@ -131,7 +131,7 @@ class _Follow:
 
     def start(self, notebook: Any) -> None:
         """Learn which heading each code cell stands under."""
-        self.notebook = notebook
+        self.notebook, self.deadline = notebook, time.monotonic() + self.seconds
         heading = "start"
         for index, cell in enumerate(notebook.cells):
             if cell.cell_type == "markdown":

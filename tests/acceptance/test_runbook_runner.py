@@ -98,7 +98,9 @@ def test_no_secret_is_left_in_any_artefact_nor_on_the_terminal(
     assert "a@b.example" in everything, "what is no secret is still there"
     (told,) = facts(tmp_path, "leak-all")
     assert told["versions"].keys() == {"queuemon", "python", "papermill", "postgresql", "schema", "runbook"}
-    assert told["actor"].startswith("postgres/")
+    with psycopg.connect(mail.database_url) as connection:
+        ((role,),) = connection.execute("SELECT session_user").fetchall()
+    assert told["actor"].startswith(f"{role}/")
     code, _, err = ended(queuemon(tmp_path, mail, "run", "retry-failed", "-p", f"queue=mail-{CANARIES[0]}"))
     assert code == 2
     assert CANARIES[0] not in err
@@ -111,10 +113,10 @@ def test_a_run_that_takes_too_long_is_interrupted_puts_things_back_and_says_so(m
         "finally:\n    pathlib.Path('back').write_text('')"
     )
     write(tmp_path, "wait-long", look)
-    code, _, err = ended(queuemon(tmp_path, mail, "run", "wait-long", "--timeout", "3s", "--run-id", "slow"))
+    code, _, err = ended(queuemon(tmp_path, mail, "run", "wait-long", "--timeout", "8s", "--run-id", "slow"))
     assert code == 1
     assert_one_sentence(err)
-    assert "failed at 'Look': the time limit of the run, 3 s, was reached" in err
+    assert "failed at 'Look': the time limit of the run, 8 s, was reached" in err
     assert (tmp_path / "back").exists()
     (told,) = facts(tmp_path, "wait-long")
     assert (told["id"], told["state"], told["step"]) == ("slow", "failed", "Look")
