@@ -61,6 +61,8 @@ class Change:
     #: Deploys and actions shortly before, the most likely first.
     near: tuple[Happened, ...] = ()
     bucket_seconds: int = 60
+    #: Whether the window holds more than one day, so that a time of day alone says little.
+    dated: bool = False
 
     @property
     def rose(self) -> bool:
@@ -75,7 +77,12 @@ class Change:
             told = f"failures {verb} from {percent(self.before)} to {percent(self.after)}"
         else:
             told = f"the depth {verb} from {self.before:,.0f} to {self.after:,.0f}"
-        told += f" at {self.at:%H:%M}" if self.settled == self.at else f" from {self.at:%H:%M} to {self.settled:%H:%M}"
+        clock = "%d %b %H:%M" if self.dated else "%H:%M"
+        told += (
+            f" at {self.at:{clock}}"
+            if self.settled == self.at
+            else f" from {self.at:{clock}} to {self.settled:{clock}}"
+        )
         return told + (f", {self.beside}" if self.near else "")
 
     @property
@@ -86,7 +93,8 @@ class Change:
         first = self.near[0]
         gap = (self.at - first.at).total_seconds()
         name = f"{first.kind} {first.target}" if len(first.target) <= 80 else f"{first.kind} {first.target[:79]}…"
-        if gap <= -self.bucket_seconds:
+        # The change lies within one bucket of its time: nothing finer is known, and nothing finer is said.
+        if gap <= -self.bucket_seconds or (self.bucket_seconds > 60 and gap < self.bucket_seconds):
             return f"around {name}"
         return f"{duration(gap // 60 * 60)} after {name}" if gap >= 60 else f"just after {name}"
 
@@ -127,7 +135,7 @@ def find(timeline: Timeline) -> Onset:
     failed, finished, depth = _series(points, each)
     if timeline.filling:
         depth = depth[:-1]
-    found = []
+    found, dated = [], timeline.window.since.date() != timeline.window.until.date()
     for what, marks in (("failure rate", rates(failed, finished)), ("depth", depths(depth, bucket_seconds=seconds))):
         known = None  # what stands beside a change is not told again beside the next
         for r in marks:
@@ -136,7 +144,7 @@ def find(timeline: Timeline) -> Onset:
             found.append(
                 Change(
                     what=what, at=at, settled=settled, before=r.before, after=r.after, bucket_seconds=seconds,
-                    near=near(timeline.happened, at, settled, seconds, since=known),
+                    near=near(timeline.happened, at, settled, seconds, since=known), dated=dated,
                 )
             )  # fmt: skip
             known = settled + timedelta(seconds=seconds)

@@ -144,6 +144,19 @@ def test_a_deploy_within_the_first_bucket_lies_just_before() -> None:
     assert found.changes[0].beside == "just after deploy 2026.10.3"
 
 
+def test_a_time_in_a_window_of_days_has_its_date_and_says_no_more_than_its_buckets_know() -> None:
+    def told(bucket_seconds: int, minutes: float) -> str:
+        return onset.Change(
+            what="depth", at=T0, settled=T0, before=385, after=0, bucket_seconds=bucket_seconds, dated=True,
+            near=(_deploy(-minutes),),
+        ).sentence  # fmt: skip
+
+    on = f"the depth fell from 385 to 0 at {T0:%d %b} 12:00"
+    assert told(4 * 3_600, 2) == told(4 * 3_600, -81) == told(3_600, 59) == f"{on}, around deploy 2026.10.3"
+    assert told(3_600, 61) == f"{on}, 1 h 1 min after deploy 2026.10.3"
+    assert told(60, 0.5) == f"{on}, just after deploy 2026.10.3"
+
+
 def test_a_backlog_is_told_with_its_peak_and_its_end() -> None:
     depth = [2] * 60 + [100 * n for n in range(1, 31)] + [3000 - 150 * n for n in range(1, 20)] + [2] * 60
     found = onset.find(_timeline([1] * len(depth), depth))
