@@ -198,7 +198,7 @@ def test_the_command_prints_the_answer_within_a_hundred_columns(
     assert run(["explain", "queue:mail", "status:failed"]) == 0
     out = capsys.readouterr().out
     assert "1. payload.plan=p1" in out
-    assert "queuemon jobs 'status:failed payload.plan=p1'" in out
+    assert "queuemon jobs 'queue:mail status:failed payload.plan=p1'" in out
     assert max(map(len, out.splitlines()[:-3])) <= 100
     assert run(["explain", "queue:mail", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["findings"][0]["failing"] == 200

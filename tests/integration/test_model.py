@@ -12,8 +12,7 @@ from sqlalchemy import text
 
 from queuemon.actions import bulk
 from queuemon.config import Settings
-from queuemon.engine.publisher import push
-from queuemon.store import changes, claims, outbox
+from queuemon.store import claims, outbox
 from tests.support.machine import run
 from tests.support.mortal import AtOnce
 from tests.support.proofs import Proof
@@ -52,20 +51,6 @@ def test_the_machine_finds_a_publication_that_is_forgotten(world: World, monkeyp
     real = outbox.take
     monkeypatch.setattr(outbox, "take", forget)
     assert found(world, "nothing will bring it to a worker|for good")
-
-
-def test_the_machine_finds_elements_that_are_pushed_before_the_commit(
-    world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def push_first(connection: Any, t: Any, *given: Any, **named: Any) -> Any:
-        outcome = real(connection, t, *given, **named)
-        if outcome.publication is not None:
-            push(world.wb.store, outbox.take(connection, t, [outcome.publication]))
-        return outcome
-
-    real = changes.change_chunk
-    monkeypatch.setattr(changes, "change_chunk", push_first)
-    assert found(world, r"whose row has|nothing will bring it to a worker")
 
 
 def test_the_machine_finds_a_claim_that_asks_for_no_state(world: World, monkeypatch: pytest.MonkeyPatch) -> None:

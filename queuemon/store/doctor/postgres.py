@@ -109,17 +109,9 @@ def schema(store: Store) -> Iterator[Check]:
             f"missing or invalid: {', '.join(lacking)}" if lacking else f"all {len(wanted)} there",
             "create them as `queuemon install --sql` prints; reads are slow without",
         )
-        triggers = set(re.findall(r"CREATE TRIGGER (\w+)", script))
-        on = set(
-            connection.execute(
-                text(
-                    "SELECT tgname FROM pg_trigger WHERE tgrelid = to_regclass(:jobs)"
-                    " AND tgenabled <> 'D' AND tgname = ANY(:names)"
-                ),
-                {"jobs": store.tables.jobs.fullname, "names": list(triggers)},
-            ).scalars()
+        off = _silent_triggers(
+            connection, store.tables.jobs, re.findall(r"CREATE TRIGGER (\w+) [A-Z ]+ ON jobs", script)
         )
-        off = sorted(triggers - on)
         yield check(
             "counters",
             not off,
@@ -127,6 +119,24 @@ def schema(store: Store) -> Iterator[Check]:
             "enable them, or create them as `queuemon install --sql` prints: numbers on screen are wrong without",
             otherwise="fail",
         )
+        signing = re.findall(r"CREATE TRIGGER (\w+) [A-Z ]+ ON queuemon\.approvals", script)
+        if off := _silent_triggers(connection, store.tables.approvals, signing):
+            yield check(
+                "approvals",
+                False,
+                f"triggers missing or disabled: {', '.join(off)}",
+                "enable them, or create them as `queuemon install --sql` prints: anybody may sign without",
+                otherwise="fail",
+            )
+
+
+def _silent_triggers(connection: Connection, table: Table, names: list[str]) -> list[str]:
+    """Those of a table's triggers that are not there, or disabled."""
+    on = connection.execute(
+        text("SELECT tgname FROM pg_trigger WHERE tgrelid = to_regclass(:name) AND tgenabled <> 'D'"),
+        {"name": table.fullname},
+    ).scalars()
+    return sorted(set(names) - set(on))
 
 
 def _missing_columns(connection: Connection, table: Table) -> list[str]:

@@ -161,6 +161,23 @@ def _hands_empty(site: Site) -> list[str]:
     return [] if kept == 1 else [f"{kept} elements in quarantine, expected the one that nobody can read"]
 
 
+def _signatures(site: Site, _variant: str) -> Deed:
+    """Failed attempts that nobody has signed, of jobs that wait."""
+    for job_id in site.plant("waiting", 6):
+        site.sql(
+            "INSERT INTO job_logs (job_id, queue, kind, gen, status, finished_at, error_type, error_message)"
+            " VALUES (%s, 'mail', 'attempt', 1, 'failed', now(), 'ValueError', 'no')",
+            job_id,
+        )
+    deed = Deed(act=_doing("signatures"))
+    deed.holds = lambda site: (
+        ["an attempt is not signed"]
+        if site.sql("SELECT 1 FROM job_logs WHERE status = 'failed' AND signature IS NULL")
+        else []
+    )
+    return deed
+
+
 def _clean(site: Site, _variant: str) -> Deed:
     """Copies, logs and actions past their time, beside others that are kept."""
     site.plant("waiting", 5)
@@ -187,6 +204,7 @@ DUTIES = {
         ("pauses", _pauses, ("last", "one of two")),
         ("flags", _flags, ("plain",)),
         ("park", _park, ("plain",)),
+        ("signatures", _signatures, ("plain",)),
         ("leases", _leases, ("plain",)),
         ("expiry", _expiry, ("plain",)),
         ("reap", _reap, ("plain",)),

@@ -181,7 +181,7 @@ UNDO = (
         name="the undo of a delete whose id comes to exist",
         covers=("undo.take_back", "undo._inserted", "undo._not_arrived"),
         plant=_done("delete", "failed"),
-        hold=lambda c, t, planted: drift_repairs.adopt(c, t, job_id=planted[0], queue="mail", payload="{}", gen=9),
+        hold=lambda c, t, planted: drift_repairs.adopt(c, t, job_id=planted[0], queue="mail", payload="{}", above=8),
         run=_take_back(ActionKind.DELETE),
         gives=0,
         stands=(_JOB, "waiting 9"),
@@ -202,8 +202,8 @@ def _miscounted(desk: Desk) -> None:
     desk.sql("INSERT INTO queuemon.job_deltas (queue, becomes, n) VALUES ('mail', 'failed', 5)")
 
 
-def _adopt(gen: int) -> Step:
-    return lambda c, t, job: drift_repairs.adopt(c, t, job_id=job, queue="mail", payload="{}", gen=gen)
+def _adopt(above: int) -> Step:
+    return lambda c, t, job: drift_repairs.adopt(c, t, job_id=job, queue="mail", payload="{}", above=above)
 
 
 REPAIRS = (
@@ -247,8 +247,8 @@ REPAIRS = (
         name="an element adopted that another one adopts",
         covers=("drift_repairs.adopt",),
         plant=lambda desk: uuid4(),
-        hold=_adopt(7),
-        run=_adopt(3),
+        hold=_adopt(6),
+        run=_adopt(2),
         gives=False,
         stands=(_JOB, "waiting 7"),
     ),
