@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from types import TracebackType
 from typing import IO, TYPE_CHECKING, Any, Self, cast
 from uuid import UUID
@@ -318,8 +318,11 @@ class Workbench:
     def _fine_timeline(self, queue: str | None, since: When, until: When | None) -> Timeline:
         from queuemon.analysis import onset
         from queuemon.analysis.window import window
+        from queuemon.store import timeline as counting
 
-        length = window(since, until, now=datetime.now(UTC), longest=timedelta(days=32)).length
+        with self.store.postgres.begin(read_only=True) as connection:
+            now = counting.clock(connection)
+        length = window(since, until, now=now, longest=timedelta(days=32)).length
         return self.timeline(queue, since, until, bucket=onset.bucket(length))
 
     def forecast(self, queue: str, workers: int | Sequence[int] | None = None) -> Forecast:
