@@ -48,7 +48,7 @@ def form_of(message: str) -> tuple[str, str]:
     if "\n" in text or "\r" in text:
         text = _lines(text)
     for needs, step in _STEPS:
-        if not needs or any(sign in text for sign in needs):
+        if not needs or not needs.isdisjoint(text):
             text = step(text)
     text = _SPACES.sub(" ", text).strip()[:FORM_LIMIT]
     return _PLURAL.sub(lambda m: m[1], _ANY.sub("*", text).casefold()), text.translate(_SHOWN)
@@ -297,6 +297,8 @@ _DATE: Final = re.compile(
     rf"(?:,? (?:de )?[{_NUMBER}{_TIME}])*(?: ?(?:{_ZONES})\b)?|{_TIME} ?(?:{_ZONES})\b",
     re.IGNORECASE,
 )
+#: The pattern is slow, dates in words are rare.
+_MONTHS_BEGIN: Final = frozenset(month[:3].lower() for month in wording.MONTHS.split("|"))
 #: A day and an hour.
 _THEN: Final = re.compile(rf"{_TIME},? (?:um|à|at|a las|kl\.) {_TIME}(?: ?(?:{_ZONES})\b)?")
 _IN_BRACKETS: Final = re.compile(r"\[[0-9A-Fa-f]{0,4}(?::[0-9A-Fa-f]{0,4}){2,7}\](?::\d{1,5})?")
@@ -308,7 +310,11 @@ def _numbers(text: str) -> str:
     if "[" in text:
         text = _IN_BRACKETS.sub(_HOST, text)
     text = _CJK_NUMBER.sub(_NUMBER, _TOKENS.sub(_token, text))
-    return _THEN.sub(_TIME, _DATE.sub(_TIME, _UNIT.sub(_NUMBER, text)))
+    if _NUMBER in text:
+        text = _UNIT.sub(_NUMBER, text)
+    if _TIME in text or not _MONTHS_BEGIN.isdisjoint([word[:3].lower() for word in _WORD.findall(text)]):
+        text = _THEN.sub(_TIME, _DATE.sub(_TIME, text))
+    return text
 
 
 def _long(text: str) -> str:
@@ -368,21 +374,24 @@ def _many(text: str) -> str:
 
 
 #: The steps in their order, each with the characters without which it has nothing to do.
-_STEPS: Final[tuple[tuple[str, Callable[[str], str]], ...]] = (
-    ("0123456789", codes),
-    (":.", _urls),
-    ("@", _emails),
-    ("{", _braces),
-    ("<", _tags),
-    ("C", _commands),
-    ("\"'`“„»«‘‚「『", _quotes),
-    ("E", _net),
-    ("=", _pairs),
-    (":#", _assigned),
-    ("/\\.", _paths),
-    (".", _hosts),
-    ("=", _long),
-    ("0123456789", _numbers),
-    ("", _things),
-    ("".join(chr(c) for c in _WORDS), _many),
+_STEPS: Final[tuple[tuple[frozenset[str], Callable[[str], str]], ...]] = tuple(
+    (frozenset(needs), step)
+    for needs, step in (
+        ("0123456789", codes),
+        (":.", _urls),
+        ("@", _emails),
+        ("{", _braces),
+        ("<", _tags),
+        ("C", _commands),
+        ("\"'`“„»«‘‚「『", _quotes),
+        ("E", _net),
+        ("=", _pairs),
+        (":#", _assigned),
+        ("/\\.", _paths),
+        (".", _hosts),
+        ("=", _long),
+        ("0123456789", _numbers),
+        ("", _things),
+        ("".join(chr(c) for c in _WORDS), _many),
+    )
 )

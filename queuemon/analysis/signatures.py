@@ -39,6 +39,9 @@ class Signature:
 #: Type, message and trace of a failed attempt, each None where nothing was written.
 Texts = tuple[str | None, str | None, str | None]
 
+#: A shorter message may stand in a trace by chance.
+LONG_ENOUGH: Final = 8
+
 _TRACE_BEGINS: Final = re.compile(
     r"^(?:Traceback \(most recent call last\):|    at \S|\tat \S|\s+File \")", re.MULTILINE
 )
@@ -78,7 +81,7 @@ def _told(kind: str, said: str, stack: str) -> tuple[str, str, Trace]:
     if not stack and (begins := _TRACE_BEGINS.search(said)):
         stack = said
         said = said[: begins.start()].strip()
-    trace = _read_trace(shortened(stack, TRACE_PART))
+    trace = _read_trace(shortened(_untold(stack, said), TRACE_PART))
     if not said:
         said = trace.message
     if found := _TYPED.match(said):
@@ -87,6 +90,15 @@ def _told(kind: str, said: str, stack: str) -> tuple[str, str, Trace]:
         if kind.rpartition(".")[2] == found[1].rpartition(".")[2]:
             said = said[found.end() :]
     return kind or trace.error_type, said, trace
+
+
+def _untold(stack: str, said: str) -> str:
+    """A trace without the message that is known already: what varies least is read once."""
+    if len(said) < LONG_ENOUGH:
+        return stack
+    if stack.endswith(said):
+        return stack[: -len(said)] + "…"
+    return stack.replace(said, "…", 1)
 
 
 _read_trace = lru_cache(maxsize=1_000)(read_trace)
