@@ -266,7 +266,10 @@ class Workbench:
 
         self._may_act("marking a deploy")
         with self.store.postgres.begin() as connection:
-            when = None if at is None else moment(at, now=numbers.clock(connection), name="at")
+            now = numbers.clock(connection)
+            when = None if at is None else moment(at, now=now, name="at")
+            if when is not None and when > now + timedelta(minutes=1):
+                raise InvalidValue(f"at is {when:%Y-%m-%d %H:%M} UTC, which lies in the future", expected="a time past")
             return deploys.mark(connection, self.store.tables, name, at=when, note=note)
 
     def timeline(

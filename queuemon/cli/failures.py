@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any
+import shlex
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from queuemon.cli.options import NOTHING, Json, opened
-from queuemon.cli.terminal import cell, console, print_json, say, table
+from queuemon.cli.terminal import cell, console, print_json, say
 
 if TYPE_CHECKING:
     from queuemon.analysis.failures import Cause, Failures
     from queuemon.contract import Keys
+
+#: Queues that are named per cause.
+QUEUES = 3
 
 
 def failures(
@@ -36,35 +41,40 @@ def failures(
 
 
 def _print(found: Failures, keys: Keys) -> None:
-    from queuemon.render.text import moment
+    from rich.padding import Padding
+
+    from queuemon.render.text import clean, moment
 
     window = found.window
     where = keys.display(window.queue) if window.queue else "all queues"
     say(f"{found.attempts} failed attempts, {where}, {moment(window.since)} to {moment(window.until)} UTC")
     say("")
     out = console()
-    right = {"justify": "right", "no_wrap": True}
-    made = table(
-        ("Signature", {"no_wrap": True}), ("Attempts", right), ("Share", right), ("Trend", {"no_wrap": True}),
-        ("Standing", right), ("First seen (UTC)", right), ("Error", {"ratio": 1, "overflow": "fold"}),
-    )  # fmt: skip
     for cause in found.causes:
-        made.add_row(*_row(cause, found))
-    out.print(made)
+        # Some lines each, as for actions: in a table the error would be left without room.
+        what = f"{cause.error_type}: {cause.text}" if cause.error_type else cause.text
+        out.print(cell(clean(what, 160), limit=160, style="bold"))
+        for line in _lines(cause, keys):
+            out.print(Padding(cell(line, limit=400), (0, 0, 0, 4)))
     if found.others:
         say(f"And {found.others:,} attempts of other causes: --limit shows more.")
     for note in found.notes:
         say(note)
-    say(f"Only these: queuemon jobs '{found.causes[0].filter}'")
+    say(f"Only the first: queuemon jobs {shlex.quote(found.causes[0].filter)}")
 
 
-def _row(cause: Cause, found: Failures) -> list[Any]:
+def _lines(cause: Cause, keys: Keys) -> Iterator[str]:
+    """What is known of a cause beside its words."""
     from queuemon.render.failures import sparkline
     from queuemon.render.text import clean, percent
 
-    what = f"{cause.error_type}: {cause.text}" if cause.error_type else cause.text
-    new = f" (new since {clean(cause.new_since, 60)})" if cause.new_since else ""
-    return [
-        cell(cause.signature), cell(cause.attempts), cell(percent(cause.share)), cell(sparkline(cause.trend, 10)),
-        cell(cause.standing), cell(f"{cause.first_seen:%Y-%m-%d %H:%M}"), cell(clean(what, 160) + new, limit=260),
-    ]  # fmt: skip
+    yield (
+        f"{cause.signature}  {sparkline(cause.trend, 10)}  {cause.attempts} attempts, {percent(cause.share)};"
+        f" jobs that stand failed: {cause.standing}"
+    )
+    new = f", new since {clean(cause.new_since, 60)}" if cause.new_since else ""
+    yield f"first seen {cause.first_seen:%Y-%m-%d %H:%M}, last {cause.last_seen:%Y-%m-%d %H:%M} UTC{new}"
+    named = [f"{clean(keys.display(name), 60)} ({n:,})" for name, n in cause.queues[:QUEUES]]
+    more = f" and {len(cause.queues) - QUEUES:,} more queues" if len(cause.queues) > QUEUES else ""
+    example = f"; for example job {cause.example}" if cause.example else ""
+    yield f"{', '.join(named)}{more}{example}"

@@ -33,14 +33,21 @@ def fails(urls: StackUrls, message: str, times: int = 1) -> None:
             )
 
 
-def test_causes_are_listed_within_100_columns(urls: StackUrls, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("columns", [80, 100])
+def test_causes_are_listed_within_the_screen(
+    urls: StackUrls, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, columns: int
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(columns))
     fails(urls, "order 17 of customer Anna is late since 2026-11-24", 3)
     for text in HOSTILE:
         fails(urls, text)
     assert run(["failures", "--queue", "mail", "--since", "2h"]) == 0
     shown = capsys.readouterr().out
-    assert max(len(line) for line in shown.splitlines()) <= 100
-    assert "order <number>" in shown
+    _, *listed, _ = shown.splitlines()
+    assert max(map(len, listed)) <= columns
+    assert "Boom: order <number>" in shown
+    assert "last 20" in shown
+    assert "queue:mail (3)" in shown
     assert "queuemon jobs 'queue:mail status:failed signature:" in shown
     assert not set(shown) & set("\x1b\x00\u202e\r")
 
@@ -66,3 +73,5 @@ def test_a_deploy_is_marked_and_listed(capsys: pytest.CaptureFixture[str]) -> No
     assert run(["deploy", "list"]) == 0
     assert "\x1b" not in capsys.readouterr().out
     assert run(["deploy", "mark", " "]) == 2
+    assert run(["deploy", "mark", "mailer 2099", "--at", "2099-01-01"]) == 2
+    assert "lies in the future" in capsys.readouterr().err
