@@ -54,7 +54,7 @@ def _print(found: Failures, keys: Keys) -> None:
         # Some lines each, as for actions: in a table the error would be left without room.
         what = f"{cause.error_type}: {cause.text}" if cause.error_type else cause.text
         out.print(cell(clean(what, 160), limit=160, style="bold"))
-        for line in _lines(cause, keys):
+        for line in lines(cause, keys):
             out.print(Padding(cell(line, limit=400), (0, 0, 0, 4)))
     if found.others:
         say(f"And {found.others:,} attempts of other causes: --limit shows more.")
@@ -63,7 +63,7 @@ def _print(found: Failures, keys: Keys) -> None:
     say(f"Only the first: queuemon jobs {shlex.quote(found.causes[0].filter)}")
 
 
-def _lines(cause: Cause, keys: Keys) -> Iterator[str]:
+def lines(cause: Cause, keys: Keys) -> Iterator[str]:
     """What is known of a cause beside its words."""
     from queuemon.render.failures import sparkline
     from queuemon.render.text import clean, percent

@@ -530,9 +530,13 @@ def test_a_publication_that_loses_its_commit_is_repeated_and_pushes_nothing_twic
     with pytest.raises(StoreError):
         publish(engine.store)
     assert postgres.struck.is_set()
-    publish(rig.store)
+
+    def published() -> bool:  # rows that the lost transaction still holds are passed over until the server ends it
+        publish(rig.store)
+        return rig.outbox() == 0
+
+    wait_until(published)
     assert rig.listed("mail") == [(str(i), 1) for i in ids]
-    assert rig.outbox() == 0
 
 
 #: A worker's statements, each known by words of its own.

@@ -27,21 +27,26 @@ STAND_IN = [sys.executable, "-S", "-c", "import signal; signal.sigwait([signal.S
 DEAF = [sys.executable, "-S", "-c", "import signal as s, time; s.signal(s.SIGTERM, s.SIG_IGN); time.sleep(600)"]
 
 
-def children() -> list[psutil.Process]:
-    """Living children of this process that a supervisor of these tests started."""
-    found = []
+def commands() -> dict[psutil.Process, list[str]]:
+    """Living children of this process that a supervisor of these tests started, and what they were started with."""
+    found = {}
     for child in psutil.Process().children():
         try:
-            if child.status() != psutil.STATUS_ZOMBIE and "-S" in child.cmdline():
-                found.append(child)
-        except psutil.NoSuchProcess:
+            command = child.cmdline()
+            if child.status() != psutil.STATUS_ZOMBIE and "-S" in command:
+                found[child] = command
+        except psutil.NoSuchProcess:  # gone, or a zombie
             continue
     return found
 
 
+def children() -> list[psutil.Process]:
+    return list(commands())
+
+
 def crews() -> dict[str, int]:
     """Workers per queue."""
-    return dict(Counter(child.cmdline()[-1] for child in children()))
+    return dict(Counter(command[-1] for command in commands().values()))
 
 
 @contextmanager
