@@ -90,7 +90,7 @@ class _Made:
 
 
 def _plan_pause(seen: _Seen, given: Mapping[str, Any]) -> _Made:
-    until = _until(given.get("until"), seen.clock)
+    until = end_of_pause(given.get("until"), seen.clock)
     options: dict[str, Any] = {} if until is None else {"until": until.isoformat()}
     if "holder" in given:
         options["holder"] = _holder(given["holder"])
@@ -217,8 +217,8 @@ def _holder(value: object) -> str:
     return cleaned(value.strip())
 
 
-def _until(value: object, clock: datetime) -> datetime | None:
-    """The end of a pause: a time (without a zone: UTC), or how long from now."""
+def end_of_pause(value: object, clock: datetime) -> datetime | None:
+    """The end of a pause: a time (without a zone: UTC), or how long from now. Raises InvalidValue."""
     expected = "a duration such as 2h or 30m, or a time such as 2026-10-03T14:00 (UTC), at most a year ahead"
     found: datetime | None = None
     if value is None:

@@ -9,8 +9,8 @@ from uuid import UUID
 from queuemon.contract import JobStatus
 from queuemon.errors import FilterError, InvalidValue, RunbookError
 from queuemon.filters import JobFilter, quote
-from queuemon.filters.values import milliseconds
 from queuemon.model import ActionResult
+from queuemon.runbooks import kinds
 from queuemon.runbooks.steps import Outcome
 
 if TYPE_CHECKING:
@@ -41,20 +41,10 @@ def narrowed(where: JobFilter, *, error: str = "", signature: str = "", since: s
 
 
 def _moment(name: str, text: str) -> str:
-    """An age as the filter spells it; anything else must be a time to it."""
-    word = text.strip().removeprefix("now-")
     try:
-        milliseconds(word, 0)
+        return kinds.moment(text)
     except FilterError:
-        word = quote(word) if " " in word else word
-        try:
-            JobFilter.parse(f"finished>={word}")
-        except FilterError:
-            raise InvalidValue(
-                f"{name} is {text[:60]!r}", expected="an age such as 2h, or a time such as 2026-10-03T14:03 (UTC)"
-            ) from None
-        return word
-    return f"now-{word}"
+        raise InvalidValue(f"{name} is {text[:60]!r}", expected=kinds.KINDS["moment"].expected) from None
 
 
 def retry_kind(*, canary: bool) -> str:

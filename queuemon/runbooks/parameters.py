@@ -1,7 +1,9 @@
 """The typed parameters of a runbook: how its `parameters` cell declares them, and which values they take.
 
 A line is `name: type = literal  # meaning [bounds]`. Bounds are `[1..100]`, `[1..]`, `[..100]` for numbers and
-`[high|normal|low]` for texts; without bounds numbers are 0 or more. A line without a value must be given one.
+`[high|normal|low]` for texts, which may be a `[queue]`, `[moment]`, `[end]` or `[signature]` instead (see `kinds`),
+`[moment or nothing]` where it may be left empty and the default is not; without bounds numbers are 0 or more. A line
+without a value must be given one.
 """
 
 from __future__ import annotations
@@ -16,7 +18,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from queuemon.errors import InvalidValue, RunbookError
+from queuemon.errors import InvalidValue, RunbookError, UsageError
+from queuemon.runbooks.kinds import KINDS, QUEUES
 
 #: Types that a parameter may be annotated with.
 TYPES: Final = ("str", "int", "float", "bool", "list[str]")
@@ -25,7 +28,10 @@ _NUMBERS: Final = frozenset({"int", "float"})
 _TEXTS: Final = frozenset({"str", "list[str]"})
 
 #: The bounds at the end of a comment.
-_BOUNDS: Final = re.compile(r"\s*\[([^\[\]]*(?:\.\.|\|)[^\[\]]*)\]\s*\Z")
+_BOUNDS: Final = re.compile(
+    rf"\s*\[([^\[\]]*(?:\.\.|\|)[^\[\]]*|(?:{'|'.join(KINDS)})(?: or nothing| except [^\[\]]*)?)\]\s*\Z"
+)
+_EMPTY: Final = " or nothing"
 _WITH_PASSWORD: Final = re.compile(r"\w+://[^\s/@]*:[^\s/@]+@")
 _TRUE: Final = frozenset({"true", "yes", "on", "1"})
 _FALSE: Final = frozenset({"false", "no", "off", "0"})
@@ -48,6 +54,12 @@ class Parameter:
     maximum: float | None = None
     #: The texts it may be; empty: any.
     choices: tuple[str, ...] = ()
+    #: One of KINDS that its texts must be; empty: any text.
+    kind: str = ""
+    #: Whether it may be left empty, where it is of a kind.
+    optional: bool = False
+    #: Other parameters whose queues it may not name.
+    apart: tuple[str, ...] = ()
 
     @property
     def expected(self) -> str:
@@ -55,11 +67,19 @@ class Parameter:
         if self.choices:
             each = "one of" if self.type == "str" else "some of"
             return f"{each} {', '.join(self.choices)}"
+        if self.kind:
+            more = ", or several, separated by commas" if self.many else ", or nothing" if self.optional else ""
+            return f"{KINDS[self.kind].expected}{more}"
         if self.type not in _NUMBERS:
             return _EXPECTED[self.type]
         low, high = (None if n is None else _shown(n) for n in (self.minimum, self.maximum))
         span = f"{low} or more" if high is None else f"{high} or less" if low is None else f"{low} to {high}"
         return f"{_EXPECTED[self.type]}, {span}"
+
+    @property
+    def many(self) -> bool:
+        """Whether it takes several values."""
+        return self.type == "list[str]"
 
     def value(self, given: object) -> Any:
         """A given value as this parameter's type; text (from a command line) is read. Raises InvalidValue."""
@@ -85,6 +105,12 @@ class Parameter:
             high = math.inf if self.maximum is None else self.maximum
             if not low <= value <= high:
                 raise ValueError
+        if self.kind and not (self.optional and not value):
+            try:
+                for text in value if self.many else [value]:
+                    KINDS[self.kind].judge(text)
+            except UsageError:
+                raise ValueError from None
         if self.choices and not set([value] if isinstance(value, str) else value) <= set(self.choices):
             raise ValueError
         return value
@@ -183,6 +209,7 @@ def _parameter(node: ast.stmt, comments: Mapping[int, str]) -> Parameter:
     parameter = Parameter(
         name=node.target.id, type=type_, required=node.value is None, default=None,
         help=_BOUNDS.sub("", comment), minimum=0 if type_ in _NUMBERS else None,
+        kind="queue" if node.target.id in QUEUES and type_ in _TEXTS else "",
     )  # fmt: skip
     if bounds := _BOUNDS.search(comment):
         parameter = _with_bounds(parameter, bounds[1])
@@ -191,11 +218,16 @@ def _parameter(node: ast.stmt, comments: Mapping[int, str]) -> Parameter:
     default = ast.literal_eval(node.value)
     if isinstance(default, str) and type_ != "str":
         raise ValueError(f"{parameter.name} is {type_}, its default is text")
-    return replace(parameter, default=parameter.value(default))
+    optional = parameter.optional or default == ""
+    return replace(parameter, optional=optional, default=replace(parameter, optional=optional).value(default))
 
 
 def _with_bounds(parameter: Parameter, text: str) -> Parameter:
     """The bounds of a comment; raises ValueError for such as its type cannot have."""
+    kind, _, apart = text.removesuffix(_EMPTY).partition(" except ")
+    if kind in KINDS and parameter.type in _TEXTS:
+        names = tuple(name.strip() for name in apart.split(",") if name.strip())
+        return replace(parameter, kind=kind, apart=names, optional=text.endswith(_EMPTY))
     if "|" in text and parameter.type in _TEXTS:
         return replace(parameter, choices=tuple(choice.strip() for choice in text.split("|")))
     low, dots, high = text.partition("..")

@@ -15,10 +15,11 @@ from uuid import uuid4
 
 from queuemon import config, workbench
 from queuemon.actions.entries import os_user
-from queuemon.errors import ConfigError, InvalidValue, NotAllowed, RunbookError
+from queuemon.errors import ConfigError, InvalidValue, NotAllowed, RunbookError, UsageError
 from queuemon.runbooks import journal, past, record
 from queuemon.runbooks.catalogue import RunbookInfo, describe
 from queuemon.runbooks.execution import TIMEOUT_SECONDS, Failure, StepProgress, execute
+from queuemon.runbooks.parameters import Parameter
 from queuemon.runbooks.past import PastRun
 from queuemon.runbooks.secrets import Blotter
 from queuemon.store import runs as sessions
@@ -88,7 +89,7 @@ def run(
     with ExitStack() as stack:
         wb = stack.enter_context(workbench.connect(profile))
         blotter = Blotter.of(wb.settings)
-        _check(wb, blotter, values)
+        _check(wb, info, blotter, values)
         _same(before, values, given)
         chosen = run_id or uuid4().hex[:ID_LENGTH]
         said = journal.words(info.name, chosen)
@@ -137,24 +138,59 @@ def _seconds(info: RunbookInfo, timeout: float | None) -> float:
     return seconds
 
 
-def _check(wb: Workbench, blotter: Blotter, values: dict[str, Any]) -> None:
-    """What can be told before a kernel, which takes seconds, is started; spells the queue's name."""
-    for name, value in values.items():
-        for text in value if isinstance(value, list) else [value]:
-            if isinstance(text, str) and blotter.holds(text):
-                raise InvalidValue(
-                    f"parameter {name!r} holds a secret of this environment",
-                    expected="no secret in a parameter: the executed notebook keeps them",
-                    next_step="name a profile of queuemon.toml with --profile",
-                )
-    if queue := values.get("queue"):
-        values["queue"] = wb.queue_name(str(queue))
+def judged(
+    wb: Workbench, info: RunbookInfo, given: Mapping[str, object]
+) -> tuple[dict[str, Any], dict[str, UsageError]]:
+    """The values of a run, and what is wrong with each parameter that has none, before anything is run.
+
+    Raises StoreError where the queues cannot be read.
+    """
+    blotter = Blotter.of(wb.settings)
+    values: dict[str, Any] = {}
+    wrong: dict[str, UsageError] = {}
+    for p in info.parameters:
+        try:
+            if p.required and p.name not in given:
+                raise InvalidValue(f"parameter {p.name!r} is missing", expected=p.expected)
+            values[p.name] = p.value(given[p.name]) if p.name in given else p.default
+            _check_value(wb, blotter, p, values)
+        except UsageError as error:
+            wrong[p.name] = error
+    return {name: value for name, value in values.items() if name not in wrong}, wrong
+
+
+def _check(wb: Workbench, info: RunbookInfo, blotter: Blotter, values: dict[str, Any]) -> None:
+    """What can be told before a kernel, which takes seconds, is started; spells the names of queues."""
+    for p in info.parameters:
+        _check_value(wb, blotter, p, values)
     if values.get("dry_run") is False and (why := wb.read_only_reason) is not None:
         raise NotAllowed(
             f"the run would act and is refused: {why}",
             expected="a profile and a role that may act",
             next_step="leave --wet out, or connect with an operator's profile",
         )
+
+
+def _check_value(wb: Workbench, blotter: Blotter, p: Parameter, values: dict[str, Any]) -> None:
+    """What the environment and the stores have against a value; spells the names of queues. Raises UsageError."""
+    value = values[p.name]
+    texts = [text for text in (value if isinstance(value, list) else [value]) if isinstance(text, str)]
+    if any(blotter.holds(text) for text in texts):
+        raise InvalidValue(
+            f"parameter {p.name!r} holds a secret of this environment",
+            expected="no secret in a parameter: the executed notebook keeps them",
+            next_step="name a profile of queuemon.toml with --profile",
+        )
+    if p.kind == "queue" and value:
+        names = [wb.queue_name(text) for text in texts]
+        values[p.name] = names if p.many else names[0]
+        for other in p.apart:
+            if both := set(names) & {values.get(other)}:
+                raise InvalidValue(
+                    f"parameter {p.name!r} names {min(map(str, both))}, which is the {other}",
+                    expected="other queues",
+                    next_step="leave it out",
+                )
 
 
 def _queues(values: Mapping[str, Any]) -> list[str]:

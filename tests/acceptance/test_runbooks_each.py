@@ -336,7 +336,7 @@ def test_retry_failed_takes_the_signature_and_the_window_alone(floor: Floor) -> 
     done = {row["id"] for row in floor.sql("SELECT id FROM jobs WHERE status = 'completed'")}
     assert done == set(wanted)
     for bad in ("yesterday", "2h) or (status:failed"):
-        with pytest.raises(InvalidValue, match="since is"):
+        with pytest.raises(InvalidValue, match="since' is"):
             floor.cells("retry-failed", queue="mail", since=bad)
 
 
@@ -397,9 +397,13 @@ def test_wrong_parameters_end_with_2_and_one_sentence_before_anything_runs(
     info = runbooks.describe(name)
     number = next(p for p in info.parameters if p.type in {"int", "float"})
     wrong = ["nope=1", "dry_run=perhaps", f"{number.name}=many", f"{number.name}=-1", "queue"]
-    if any(p.name == "queue" for p in info.parameters):
-        wrong.append("queue=nope")
+    of_kind = {"queue": ["nope", "a,b"], "moment": ["soon"], "end": ["soon", "2020-01-01"], "signature": ["ab12"]}
+    wrong += [f"{p.name}={text}" for p in info.parameters for text in of_kind.get(p.kind, ())]
+    wrong += [f"{p.name}=17" for p in info.parameters if p.choices]
+    wrong += [f"{p.name}=urgent,bulk" for p in info.parameters if p.apart]
+    there = {p.name: "urgent" for p in info.parameters if p.kind == "queue" and not p.optional}
     for given in wrong:
-        assert queuemon(["runbook", "run", name, "-p", given]) == 2, given
+        others = [w for q, text in there.items() if q != given.partition("=")[0] for w in ("-p", f"{q}={text}")]
+        assert queuemon(["runbook", "run", name, "-p", given, *others]) == 2, given
         assert_one_sentence(capsys.readouterr().err)
     assert not (floor.folder / "runs").exists()

@@ -268,6 +268,30 @@ def test_what_is_asked_wrongly_is_a_mistake_of_usage(
         ("n: int = 1_000  # at most [1_000..]", {"1000": 1000, "999": None}, "a whole number, 1,000 or more"),
         ('n: str = "low"  # priority [high|normal|low]', {"high": "high", "": None, "x": None}, "one of high"),
         ("n: list[str] = []  # which [a | b]", {"a,b": ["a", "b"], "a,c": None}, "some of a, b"),
+        ('n: str = "mail"  # which [queue]', {"x": "x", "": None}, "the name of a queue"),
+        ('n: str = ""  # which [queue]', {"x": "x", "": ""}, "the name of a queue, or nothing"),
+        (
+            "n: list[str] = []  # which [queue except x]",
+            {"a,b": ["a", "b"], '[""]': None},
+            "the name of a queue, or sev",
+        ),
+        (
+            'n: str = ""  # since [moment]',
+            {"2h": "2h", "2026-10-03": "2026-10-03", "": "", "soon": None, "2h) or (x": None},
+            "an age such as 2h",
+        ),
+        ('n: str = "2h"  # since [moment]', {"": None, "2026-10-03 14:03": "2026-10-03 14:03"}, "an age such as 2h"),
+        ('n: str = "2h"  # since [moment or nothing]', {"": ""}, "an age such as 2h"),
+        (
+            'n: str = "30m"  # until [end]',
+            {"2h": "2h", "2020-01-01": None, "": None, "30 minutes": None},
+            "a duration such",
+        ),
+        (
+            'n: str = ""  # cause [signature]',
+            {"0" * 16: "0" * 16, "": "", "ab": None, "g" * 16: None},
+            "a signature of 16",
+        ),
     ],
 )
 def test_a_value_out_of_its_bounds_is_refused(line: str, given: dict[str, Any], takes: str) -> None:
@@ -284,7 +308,15 @@ def test_a_value_out_of_its_bounds_is_refused(line: str, given: dict[str, Any], 
 
 
 @pytest.mark.parametrize(
-    "line", ["n: int = 11  # [1..10]", "n: bool = True  # [0..1]", "n: int = 1  # [a..b]", "n: int = 1  # [1|2]"]
+    "line",
+    [
+        "n: int = 11  # [1..10]",
+        "n: bool = True  # [0..1]",
+        "n: int = 1  # [a..b]",
+        "n: int = 1  # [1|2]",
+        "n: int = 1  # [queue]",
+        'n: str = "x"  # [signature]',
+    ],
 )
 def test_bounds_that_a_parameter_cannot_have_are_told_to_its_author(line: str) -> None:
     with pytest.raises(RunbookError, match="parameters cell"):
