@@ -12,9 +12,11 @@ from sqlalchemy import text
 
 from queuemon.actions import bulk
 from queuemon.config import Settings
-from queuemon.store import claims, outbox
-from tests.support.machine import run
+from queuemon.engine.publisher import push
+from queuemon.store import changes, claims, outbox
+from tests.support.machine import machine_over, run
 from tests.support.mortal import AtOnce
+from tests.support.promises import violations
 from tests.support.proofs import Proof
 from tests.support.world import World
 
@@ -51,6 +53,32 @@ def test_the_machine_finds_a_publication_that_is_forgotten(world: World, monkeyp
     real = outbox.take
     monkeypatch.setattr(outbox, "take", forget)
     assert found(world, "nothing will bring it to a worker|for good")
+
+
+def found_at_a_death(world: World) -> set[str]:
+    """What is wrong after a retry that dies at each of its boundaries in turn: a search meets the one by luck alone."""
+    wrong: set[str] = set()
+    for death in range(25):
+        machine: Any = machine_over(world)()
+        machine.begin(failed=2, waiting=0)
+        machine.act_on_jobs("retry", "reports", death, None)
+        wrong |= set(violations(world))
+    return wrong
+
+
+def test_the_machine_finds_elements_that_are_pushed_before_the_commit(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def push_first(connection: Any, t: Any, *given: Any, **named: Any) -> Any:
+        outcome = real(connection, t, *given, **named)
+        if outcome.publication is not None:
+            push(world.wb.store, outbox.take(connection, t, [outcome.publication]))
+        return outcome
+
+    assert not found_at_a_death(world)
+    real = changes.change_chunk
+    monkeypatch.setattr(changes, "change_chunk", push_first)
+    assert any(re.search("whose row has", wrong) for wrong in found_at_a_death(world))
 
 
 def test_the_machine_finds_a_claim_that_asks_for_no_state(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
