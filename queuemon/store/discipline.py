@@ -7,7 +7,7 @@ itself: registered workers that beat for what they hold, and hold its element in
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 from uuid import UUID
@@ -16,6 +16,7 @@ from sqlalchemy import (
     Double,
     Select,
     Subquery,
+    Text,
     and_,
     cast,
     exists,
@@ -96,9 +97,9 @@ def find(store: Store) -> WorkerLevel:
         registry = {row[0]: row[1] for row in connection.execute(_registered(t, lease))}
         known, living = set(registry), {name for name, lives in registry.items() if lives}
         found = connection.execute(_attempts(t, known, living)).one()
-        twice = connection.execute(_started_twice(t)).scalar_one()
-        stale = connection.execute(_started_late(t)).scalar_one()
-        in_pause = connection.execute(_attempts_in_pause(t)).scalar_one()
+        twice = connection.execute(_started_twice(t)).one()
+        stale = connection.execute(_started_late(t)).one()
+        in_pause = connection.execute(_attempts_in_pause(t)).one()
         completed, unlogged = connection.execute(_completed(t)).one()
         active = [_Active(*row) for row in connection.execute(_active(t, lease))]
     active, in_hand = _hands(store, active, known)
@@ -107,9 +108,12 @@ def find(store: Store) -> WorkerLevel:
         (twice, "{} started more than once under one generation"),
         (stale, "{} started under a generation although a newer one was known"),
         (in_pause, "{} of a paused queue started after the pause"),
-        (sum(a.early for a in active), "{} of the active ones started before they were due"),
-        (sum(a.in_pause for a in active), "{} of the active ones started in a paused queue after its pause"),
-        (sum(a.worker_id is None for a in active), "{} of the active ones name no worker, so nobody claimed them"),
+        (_these(active, lambda a: a.early), "{} of the active ones started before they were due"),
+        (_these(active, lambda a: a.in_pause), "{} of the active ones started in a paused queue after its pause"),
+        (
+            _these(active, lambda a: a.worker_id is None),
+            "{} of the active ones name no worker, so nobody claimed them",
+        ),
     )
     return judge(
         Traces(
@@ -117,7 +121,7 @@ def find(store: Store) -> WorkerLevel:
             attempts_foreign=found.foreign, completed=completed, unlogged=unlogged, active=len(active),
             active_registered=sum(a.worker_id in known for a in active), active_living=len(mine),
             active_beating=sum(not a.silent for a in mine), in_hand=in_hand, registered=len(living),
-            contradictions=tuple(words.format(_jobs(n)) for n, words in against if n),
+            contradictions=tuple(f"{words.format(_jobs(n))} ({_one(n)}{job})" for (n, job), words in against if n),
         ),
         store.settings.worker_level,
     )  # fmt: skip
@@ -170,6 +174,17 @@ def _jobs(n: int, noun: str = "job") -> str:
     return f"{n:,} {noun}{'' if n == 1 else 's'}"
 
 
+def _one(n: int) -> str:
+    """What introduces the id of one of them."""
+    return "" if n == 1 else "for example "
+
+
+def _these(active: list[_Active], wrong: Callable[[_Active], bool]) -> tuple[int, UUID | None]:
+    """How many of them are so, and one."""
+    ids = [a.id for a in active if wrong(a)]
+    return len(ids), min(ids, default=None)
+
+
 def _hand_words(in_hand: int | None) -> str:
     return "hands not read: Redis did not answer" if in_hand is None else f"{in_hand:,} in their worker's hand"
 
@@ -216,14 +231,20 @@ def _attempts(t: Tables, known: set[str], living: set[str]) -> Any:
     ).where(_ended(r))
 
 
-def _started_twice(t: Tables) -> Select[Any]:
+def _started_twice(t: Tables) -> Any:
     """Generations with more than one attempt: each new publication has a new one."""
     r = _recent(t)
     twice = select(r.c.job_id).where(_ended(r)).group_by(r.c.job_id, r.c.gen).having(func.count() > 1)
-    return select(func.count()).select_from(twice.subquery("twice"))
+    found = twice.subquery("twice")
+    return _counted(found.c.job_id).select_from(found)
 
 
-def _started_late(t: Tables) -> Select[Any]:
+def _counted(job_id: ColumnElement[Any]) -> Any:
+    """How many, and the id of one."""
+    return select(func.count(), func.min(cast(job_id, Text)))
+
+
+def _started_late(t: Tables) -> Any:
     """Attempts that started under a generation older than one of which the trail knew by then."""
     r, newer = _recent(t), _recent(t).alias("newer")
     known = and_(
@@ -231,14 +252,14 @@ def _started_late(t: Tables) -> Select[Any]:
         newer.c.gen > r.c.gen,
         newer.c.finished_at < r.c.started_at - _interval(SKEW_SECONDS),
     )
-    return select(func.count()).select_from(r).where(_ended(r), exists().where(known))
+    return _counted(r.c.job_id).select_from(r).where(_ended(r), exists().where(known))
 
 
-def _attempts_in_pause(t: Tables) -> Select[Any]:
+def _attempts_in_pause(t: Tables) -> Any:
     """Attempts that started in a queue that has been paused since before."""
     r, q = _recent(t), t.job_queues
     late = and_(q.c.paused, r.c.started_at > q.c.paused_at + _interval(SKEW_SECONDS))
-    return select(func.count()).select_from(r.join(q, q.c.name == r.c.queue)).where(_ended(r), late)
+    return _counted(r.c.job_id).select_from(r.join(q, q.c.name == r.c.queue)).where(_ended(r), late)
 
 
 def _completed(t: Tables) -> Any:

@@ -154,7 +154,7 @@ def test_a_foreign_worker_that_takes_the_same_generation_twice_is_l0(rig: Rig) -
         wait_until(lambda: len(rig.logs(job_id)) == 2)
     found = level(rig)
     assert found.level == "L0"
-    assert "against a claim: 1 job started more than once under one generation" in found.evidence
+    assert f"against a claim: 1 job started more than once under one generation ({job_id})" in found.evidence
 
 
 def test_the_same_double_element_does_a_claiming_worker_no_harm(rig: Rig) -> None:
@@ -168,11 +168,11 @@ def test_the_same_double_element_does_a_claiming_worker_no_harm(rig: Rig) -> Non
 
 
 def test_a_foreign_worker_that_starts_jobs_during_a_pause_is_l0_and_a_soft_pause_warns(rig: Rig) -> None:
-    rig.producer.enqueue("mail", {})
+    job_id = rig.producer.enqueue("mail", {})
     rig.sql("UPDATE job_queues SET paused = true, paused_at = now() - interval '1 minute' WHERE name = 'mail'")
     with foreign_worker(rig, claims=False):
         rig.until("completed", 1)
-    assert "against a claim: 1 job of a paused queue started after the pause" in level(rig).evidence
+    assert f"against a claim: 1 job of a paused queue started after the pause ({job_id})" in level(rig).evidence
     soft = actions.plan(rig.store, "pause", "mail")
     assert any("do not ask for the flag (L0): pause hard" in w for w in soft.warnings)
     assert not any("L0" in w for w in actions.plan(rig.store, "pause", "mail", hard=True).warnings)
