@@ -13,6 +13,9 @@ from queuemon.model import Breakdown
 if TYPE_CHECKING:
     import pandas as pd
 
+    from queuemon.contract import Keys
+    from queuemon.render.html import Safe
+
 
 @dataclass(frozen=True, kw_only=True)
 class DriftClass:
@@ -164,6 +167,12 @@ class DriftReport:
             found.append("stopped before the end")
         return ("; ".join(found) if found else "PostgreSQL and Redis agree") + "."
 
+    def face(self, keys: Keys) -> tuple[Safe, str]:
+        """Static HTML and text, for `queuemon.show()`."""
+        from queuemon.drift import faces
+
+        return faces.report(self, keys)
+
     def to_frame(self) -> pd.DataFrame:
         """One row per class."""
         import pandas as pd
@@ -235,6 +244,12 @@ class DriftWatch:
     def suspected(self) -> int:
         """How many are only suspected."""
         return sum(line.count for line in self.lines if not line.proven)
+
+    def face(self, keys: Keys) -> tuple[Safe, str]:
+        """Static HTML and text, for `queuemon.show()`."""
+        from queuemon.drift import faces
+
+        return faces.watch(self, keys)
 
     def to_frame(self) -> pd.DataFrame:
         """One row per line."""

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import html
 from collections.abc import Iterable, Sequence
-from dataclasses import fields, is_dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, Final
 
 from queuemon.analysis.explanation import Explanation
@@ -22,6 +21,7 @@ from queuemon.model import (
     JobDetail,
     JobPage,
     Plan,
+    QueueStats,
     Snapshot,
     Trend,
 )
@@ -31,20 +31,26 @@ from queuemon.render.text import TRACE, ago, clean, duration, moment, number, pe
 #: How queues are printed where no settings are at hand.
 KEYS: Final = Keys()
 
+#: Characters of a text twin.
+TWIN: Final = 200_000
+
 #: Rows of a table of plain values.
 MAX_ROWS: Final = 200
 
 #: Colour, sign and word of each health: never the colour alone.
 HEALTH: Final = {
-    Health.HEALTHY: ("#2ea26f", "●", "healthy"),
-    Health.WARNING: ("#c98a00", "▲", "warning"),
-    Health.CRITICAL: ("#d64545", "◆", "critical"),
-    Health.UNKNOWN: ("#8a94a3", "○", "unknown"),
+    Health.HEALTHY: ("var(--queuemon-green, #157347)", "●", "healthy"),
+    Health.WARNING: ("var(--queuemon-amber, #855600)", "▲", "warning"),
+    Health.CRITICAL: ("var(--queuemon-red, #b3261e)", "◆", "critical"),
+    Health.UNKNOWN: ("var(--queuemon-grey, #55606e)", "○", "unknown"),
 }
 
 #: The doubled class is stronger than JupyterLab's own rules for tables.
 _STYLE: Final = """
-.queuemon{font:13px/1.5 system-ui,sans-serif;max-width:1100px}
+.queuemon{--queuemon-green:#157347;--queuemon-amber:#855600;--queuemon-red:#b3261e;--queuemon-grey:#55606e;
+font:13px/1.5 system-ui,sans-serif;max-width:1100px;overflow-x:auto}
+body[data-jp-theme-light="false"] .queuemon{--queuemon-green:#57cc8f;--queuemon-amber:#f0bd4a;--queuemon-red:#ff8b82;
+--queuemon-grey:#9aa6b5}
 .queuemon table{border-collapse:collapse;margin:6px 0;font-variant-numeric:tabular-nums}
 .queuemon.queuemon table th,.queuemon.queuemon table td{padding:3px 12px 3px 0;text-align:left;vertical-align:top;
 border-bottom:1px solid rgba(128,140,155,.25)}
@@ -54,7 +60,7 @@ border-bottom:1px solid rgba(128,140,155,.25)}
 .queuemon pre{white-space:pre-wrap;overflow-wrap:anywhere;margin:4px 0;padding:8px;
 background:rgba(128,140,155,.1);border-radius:4px}
 .queuemon .dim{opacity:.7}
-.queuemon .bad{color:#d64545}
+.queuemon .bad{color:var(--queuemon-red)}
 """
 
 
@@ -69,7 +75,8 @@ class Static:
 
     def __init__(self, body: Safe, text: str) -> None:
         self.html = str(el("div", el("style", Safe(_STYLE)), body, class_="queuemon"))
-        self.text = text
+        # Whatever it was built of: a terminal obeys control characters.
+        self.text = clean(text, TWIN, lines=True)
 
     def _repr_html_(self) -> str:
         return self.html
@@ -110,7 +117,7 @@ def table(head: Sequence[str], rows: Iterable[Sequence[object]], *, right: Itera
 
 
 def static(value: Any, keys: Keys = KEYS) -> Static:
-    """Any value of queuemon as static HTML with a text twin; values it does not know are shown by their repr."""
+    """Any value as static HTML with a text twin: our own as the screens show them, others by their fields."""
     return Static(*static_parts(value, keys))
 
 
@@ -158,9 +165,7 @@ def static_parts(value: Any, keys: Keys) -> tuple[Safe, str]:
         case Plan():
             return plan(value, keys), plan_text(value)
         case ActionResult():
-            return el("p", value.summary, " ", el("span", f"(action {value.id})", class_="dim")), clean(
-                value.summary, 1_000
-            )
+            return result(value), clean(value.summary, 1_000)
         case Trend():
             return trend(value, keys), f"{len(value.points)} buckets of {duration(value.bucket_seconds)}"
         case QueuemonError():
@@ -171,9 +176,21 @@ def static_parts(value: Any, keys: Keys) -> tuple[Safe, str]:
             )
         case [Check(), *_]:
             return checks(value), "\n".join(clean(f"{c.state}: {c.name}: {c.found}") for c in value)
-        case [first, *_] if is_dataclass(first) and isinstance(value, list | tuple):
-            return plain(value), f"{len(value)} × {type(first).__name__}"
-    return el("pre", clean(repr(value), TRACE, lines=True)), clean(repr(value), TRACE, lines=True)
+        case QueueStats() | [QueueStats(), *_]:
+            listed = (value,) if isinstance(value, QueueStats) else value
+            return queue_table(listed, None, keys), queue_lines(listed, keys)
+        case [Job(), *_]:
+            found = JobPage(jobs=tuple(value), after=None, before=None, filter="", clock=datetime.now(UTC))
+            return job_table(found, keys), page_text(found, keys)
+        case Job():
+            return join(_job(value, value.status.value, keys)), _job_line(value, datetime.now(UTC), keys)
+        case ActionRecord():
+            return activity([value], keys), clean(f"{value.kind.value} {value.target}: {value.summary}", 1_000)
+        case Static():
+            return Safe(value.html), value.text
+    from queuemon.render import values
+
+    return value.face(keys) if isinstance(value, values.Faced) else values.parts(value, keys)
 
 
 # ---------------------------------------------------------------------------------------------------------- queues
@@ -184,11 +201,19 @@ def snapshot(value: Snapshot, keys: Keys) -> Safe:
     if isinstance(value.postgres, HalfError):
         missing = el("p", f"PostgreSQL could not be read: {value.postgres.message}", class_="bad")
         return join([missing, _taken(value)])
+    parts = [queue_table(value.queues, value.postgres_at, keys), _taken(value)]
+    if isinstance(value.redis, HalfError):
+        parts.append(el("p", f"Redis could not be read: {value.redis.message}", class_="bad"))
+    return join(parts)
+
+
+def queue_table(listed: Sequence[QueueStats], now: datetime | None, keys: Keys) -> Safe:
+    """Queues with their numbers; `now` is what the age of the oldest is measured against, None leaves it out."""
     rows = []
-    for q in value.queues:
+    for q in listed:
         colour, sign, word = HEALTH[q.health]
         state = f"{sign} {word}" + (", paused" if q.queue.paused else "")
-        waiting = el("span", number(q.waiting), el("br"), el("span", _oldest(q.oldest_waiting_at, value), class_="dim"))
+        waiting = el("span", number(q.waiting), el("br"), el("span", _oldest(q.oldest_waiting_at, now), class_="dim"))
         rows.append(
             (
                 join([el("code", keys.display(q.name)), el("br"), el("span", state, style=f"color:{colour}")]),
@@ -201,14 +226,11 @@ def snapshot(value: Snapshot, keys: Keys) -> Safe:
             )
         )
     head = ("Queue Name", "Active Jobs", "Waiting", "Completed (last hour)", "Failed", "Failure rate", "Workers")
-    parts = [table(head, rows, right=range(1, 7)), _taken(value)]
-    if isinstance(value.redis, HalfError):
-        parts.append(el("p", f"Redis could not be read: {value.redis.message}", class_="bad"))
-    return join(parts)
+    return table(head, rows, right=range(1, 7))
 
 
-def _oldest(at: datetime | None, value: Snapshot) -> str:
-    return f"oldest {ago(at, value.postgres_at)}" if at else ""
+def _oldest(at: datetime | None, now: datetime | None) -> str:
+    return f"oldest {ago(at, now)}" if at and now else ""
 
 
 def _taken(value: Snapshot) -> Safe:
@@ -219,8 +241,13 @@ def snapshot_text(value: Snapshot, keys: Keys) -> str:
     """The queue table in plain text."""
     if isinstance(value.postgres, HalfError):
         return f"PostgreSQL could not be read: {clean(value.postgres.message, 1_000)}"
+    return queue_lines(value.queues, keys)
+
+
+def queue_lines(listed: Sequence[QueueStats], keys: Keys) -> str:
+    """Queues and their numbers, a line each."""
     lines = [f"{'Queue Name':<36} {'Active':>8} {'Waiting':>10} {'Last hour':>10} {'Failed':>8}  Health"]
-    for q in value.queues:
+    for q in listed:
         word = q.health.value + (", paused" if q.queue.paused else "")
         name = clean(keys.display(q.name), 36)
         lines.append(f"{name:<36} {q.active:>8,} {q.waiting:>10,} {q.completed_last_hour:>10,} {q.failed:>8,}  {word}")
@@ -232,6 +259,14 @@ def snapshot_text(value: Snapshot, keys: Keys) -> str:
 
 def page(value: JobPage, keys: Keys) -> Safe:
     """A page of jobs."""
+    title = el("p", "Filter: ", el("code", value.filter or "(all jobs)"))
+    if not value.jobs:
+        return join([title, el("p", "No job matches.", class_="dim")])
+    return join([title, job_table(value, keys)])
+
+
+def job_table(value: JobPage, keys: Keys) -> Safe:
+    """The jobs of a page, a row each."""
     rows = [
         (
             el("code", job.id),
@@ -243,10 +278,7 @@ def page(value: JobPage, keys: Keys) -> Safe:
         )
         for job in value.jobs
     ]
-    title = el("p", "Filter: ", el("code", value.filter or "(all jobs)"))
-    if not rows:
-        return join([title, el("p", "No job matches.", class_="dim")])
-    return join([title, table(("Job", "Queue", "Status", "Attempts", "Created (UTC)", "Error"), rows, right=(3,))])
+    return table(("Job", "Queue", "Status", "Attempts", "Created (UTC)", "Error"), rows, right=(3,))
 
 
 def page_text(value: JobPage, keys: Keys) -> str:
@@ -265,24 +297,29 @@ def _error(job: Job) -> str:
 
 def detail(value: JobDetail, keys: Keys) -> Safe:
     """A job: metadata, history with stack traces, payload."""
-    job = value.job
+    where = " ".join(part for part in (value.redis.where, value.redis.note) if part)
+    facts, *rest = _job(value.job, value.job.state_at(value.clock), keys, ("In Redis", where))
+    history = [_attempt(a) for a in value.attempts] or [
+        el("p", value.no_history, class_="dim"),
+        el("p", _error(value.job), class_="bad"),
+    ]
+    return join([facts, el("h4", "History"), *history, *rest])
+
+
+def _job(job: Job, state: str, keys: Keys, *more: tuple[str, str]) -> list[Safe]:
+    """Metadata, and the payload where it was read."""
     facts = [
         ("ID", el("code", job.id)),
         ("Queue", el("code", keys.display(job.queue))),
-        ("Status", job.state_at(value.clock)),
+        ("Status", state),
         ("Attempts", f"{job.attempts} of {job.max_attempts} (generation {job.gen})"),
         ("Created", f"{moment(job.created_at)} UTC"),
         ("Started", moment(job.started_at)),
         ("Finished", moment(job.finished_at)),
-        ("In Redis", " ".join(part for part in (value.redis.where, value.redis.note) if part)),
-    ]
-    parts = [table(("", ""), facts), el("h4", "History")]
-    parts += [_attempt(a) for a in value.attempts] or [
-        el("p", value.no_history, class_="dim"),
-        el("p", _error(job), class_="bad"),
+        *more,
     ]
     lines = "\n".join(f"{'  ' * row.depth}{row.key + ': ' if row.key else ''}{row.text}" for row in tree(job.payload))
-    return join([*parts, el("h4", "Payload"), el("pre", lines)])
+    return [table(("", ""), facts), el("h4", "Payload"), el("pre", lines)]
 
 
 def _attempt(a: Attempt) -> Safe:
@@ -322,6 +359,16 @@ def plan(value: Plan, keys: Keys) -> Safe:
     return join(parts)
 
 
+def result(value: ActionResult) -> Safe:
+    """What an action did, and why it left some jobs as they were."""
+    parts = [el("p", value.summary, " ", el("span", f"(action {value.id})", class_="dim"))]
+    if value.skipped:
+        parts.append(_group("Skipped", value.skipped))
+    if value.output:
+        parts.append(el("pre", clean(value.output, TRACE, lines=True)))
+    return join(parts)
+
+
 def _group(title: str, group: Sequence[Breakdown]) -> Safe:
     return table((title, "Jobs"), [(clean(b.label), number(b.count)) for b in group], right=(1,))
 
@@ -339,7 +386,9 @@ def activity(records: Sequence[ActionRecord], keys: Keys) -> Safe:
         (moment(r.started_at), r.kind.value, el("code", clean(r.target)), r.actor, r.reason, r.state, r.summary)
         for r in records[:MAX_ROWS]
     ]
-    return table(("When (UTC)", "Action", "Target", "Who", "Why", "State", "Result"), rows)
+    shown = table(("When (UTC)", "Action", "Target", "Who", "Why", "State", "Result"), rows)
+    more = f"The first {MAX_ROWS:,} of {len(records):,}." if len(records) > MAX_ROWS else ""
+    return join([shown, el("p", more, class_="dim")]) if more else shown
 
 
 def checks(found: Sequence[Check]) -> Safe:
@@ -356,9 +405,3 @@ def trend(value: Trend, keys: Keys) -> Safe:
     title = keys.display(value.queue) if value.queue else "all queues"
     head = el("p", el("code", title), f", buckets of {duration(value.bucket_seconds)}")
     return join([head, table(("From (UTC)", "Arrived", "Completed", "Failed attempts"), rows, right=(1, 2, 3))])
-
-
-def plain(values: Sequence[Any]) -> Safe:
-    """Any sequence of one kind of dataclass, a column per field."""
-    names = [f.name for f in fields(values[0])]
-    return table(names, [[clean(getattr(v, n, "")) for n in names] for v in values[:MAX_ROWS]])

@@ -11,7 +11,7 @@ from queuemon.drift.model import DriftReport, Finding
 from queuemon.drift.planning import finding_of
 from queuemon.errors import InvalidValue, RunbookError
 from queuemon.model import ActionResult, Plan
-from queuemon.render.html import Safe, Static, el, table
+from queuemon.render.html import Static, static
 from queuemon.runbooks.steps import act
 
 if TYPE_CHECKING:
@@ -41,15 +41,7 @@ def class_numbers(words: Sequence[str]) -> tuple[int, ...] | None:
 
 def disagreements(report: DriftReport) -> Static:
     """What a comparison found, a row per class that was found."""
-    found = [c for c in report.classes if c.count]
-    head = ("Class", "What", "Found", "Jobs", "Queues", "A repair")
-    rows = [
-        (c.number, c.title, f"{c.count:,}", f"{c.jobs:,}", ", ".join(b.label for b in c.by_queue[:5]),
-         "needless: workers that claim drop them" if c.harmless else c.repair)
-        for c in found
-    ]  # fmt: skip
-    body = [el("p", report.summary), *([table(head, rows, right=(0, 2, 3))] if rows else [])]
-    return Static(Safe("".join(body)), report.summary)
+    return static(report)
 
 
 def repair(

@@ -12,10 +12,11 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 from uuid import UUID
 
+from queuemon.contract import Keys
 from queuemon.errors import InvalidValue, QueuemonError, RunbookError, StoreError, UnknownAction
 from queuemon.model import ActionResult, Plan, PostgresHalf, QueueStats, RedisHalf
-from queuemon.render.html import Safe, Static, static
-from queuemon.render.text import duration
+from queuemon.render.html import Safe, Static, el, static
+from queuemon.render.text import clean, duration
 from queuemon.runbooks.selection import plan
 from queuemon.runbooks.steps import act
 
@@ -179,6 +180,10 @@ class Drained:
     before: int
     left: int
     waited_seconds: float
+
+    def face(self, keys: Keys) -> tuple[Safe, str]:
+        """Static HTML and text, for `queuemon.show()`."""
+        return el("p", repr(self)), clean(self)
 
     def __repr__(self) -> str:
         return f"{self.queue}: {self.before:,} → {self.left:,} waiting in {duration(self.waited_seconds)}."

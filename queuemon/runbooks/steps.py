@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING
 from uuid import UUID
 
 from queuemon import config
-from queuemon.contract import JobStatus
+from queuemon.contract import JobStatus, Keys
 from queuemon.errors import NotAllowed, RunbookError
 from queuemon.filters import JobFilter
 from queuemon.model import ActionResult, Plan
+from queuemon.render.html import Safe, el
+from queuemon.render.text import clean
 from queuemon.runbooks import journal
 from queuemon.runbooks.journal import Run
 from queuemon.runbooks.selection import adopted, fingerprint
@@ -49,6 +51,10 @@ class Outcome:
     def gone(self) -> int:
         """How many no longer exist."""
         return self.total - sum(self.by_status.values())
+
+    def face(self, keys: Keys) -> tuple[Safe, str]:
+        """Static HTML and text, for `queuemon.show()`."""
+        return el("p", repr(self)), clean(self)
 
     def __repr__(self) -> str:
         parts = [f"{n:,} {status.value}" for status, n in self.by_status.items() if n]

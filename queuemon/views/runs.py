@@ -10,7 +10,8 @@ from traitlets import Dict, HasTraits
 
 from queuemon.contract import Keys
 from queuemon.model import ActionKind, ActionProgress, ActionRecord, ActionResult, CanaryProgress, Plan
-from queuemon.render.text import clean, duration
+from queuemon.render.text import clean
+from queuemon.render.values import progress_text
 
 #: Kinds whose target is the name of a queue.
 OF_QUEUES: Final = frozenset(
@@ -62,17 +63,8 @@ class Runs(HasTraits):
 
 def progress_values(p: ActionProgress) -> dict[str, Any]:
     """How far a running action is, as a bar and in words."""
-    eta = f", {duration(p.eta_seconds)} left" if p.eta_seconds else ""
-    found: dict[str, Any] = {
-        "share": share(p.done + p.skipped, p.planned),
-        "text": f"{p.done:,} of {p.planned:,} at {p.per_second:,.0f}/s{eta}",
-    }
-    if p.done + p.skipped and p.skipped:
-        found["text"] += f"; {p.skipped:,} skipped"
-    if p.slowed:
-        found["text"] += f"; slowed down, {p.slowed}"
+    found: dict[str, Any] = {"share": share(p.done + p.skipped, p.planned), "text": progress_text(p)}
     if isinstance(p, CanaryProgress):
-        found["text"] = f"step {p.step} of {p.steps}: {p.done:,} of {p.planned:,} sent"
         found["canary"] = {"step": p.step, "steps": p.steps, "sent": p.done} | {
             name: getattr(p, name) for name in ("completed", "failed", "running")
         }

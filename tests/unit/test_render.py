@@ -35,7 +35,10 @@ HOSTILE = [
     "\ud800",
 ]
 
-ALLOWED = {"div", "style", "p", "table", "thead", "tbody", "tr", "th", "td", "code", "pre", "span", "b", "br", "h4"}
+ALLOWED = {
+    "div", "style", "p", "table", "thead", "tbody", "tr", "th", "td", "code", "pre", "span", "b", "br", "h4", "details",
+    "summary", "strong",
+}  # fmt: skip
 
 
 class Strict(HTMLParser):
