@@ -77,6 +77,8 @@ class Forecast:
     paused: bool
     #: As it is now, then with other numbers of workers.
     outlooks: tuple[Outlook, ...] = field(default=())
+    #: Numbers of workers that were asked about and cannot be compared: no attempt shows who serves the queue now.
+    uncompared: tuple[int, ...] = ()
 
     @property
     def sentence(self) -> str:
@@ -85,7 +87,11 @@ class Forecast:
             return "nothing waits"
         if self.paused:
             return f"{self.depth:,} wait and the queue is paused: it clears once it is resumed"
-        return "; ".join(self.told(o) for o in self.outlooks)
+        told = [self.told(o) for o in self.outlooks]
+        if self.uncompared:
+            numbers = " or ".join(f"{n:,}" for n in self.uncompared)
+            told.append(f"with {numbers} workers not known, since no attempt shows who serves it now")
+        return "; ".join(told)
 
     def told(self, o: Outlook) -> str:
         """One outlook in words."""
@@ -237,7 +243,7 @@ def forecast(
 ) -> Forecast:
     """The outlook of a backlog as it is, and with other numbers of workers, from what came and went per whole minute.
 
-    Numbers of workers that cannot be compared, since no attempt shows who serves the queue now, are left out.
+    Numbers of workers that cannot be compared, since no attempt shows who serves the queue now, are named as such.
     """
     flow = present(came, went)
     plans: list[tuple[int | None, float]] = [(None, 1.0)]
@@ -263,6 +269,7 @@ def forecast(
         since=clock - timedelta(minutes=flow.minutes),
         paused=paused,
         outlooks=tuple(outlooks),
+        uncompared=() if workers else tuple(others),
     )
 
 

@@ -106,5 +106,3 @@ def forecast(
         f" {found.service_per_second:,.1f} go a second since {found.since:%H:%M} UTC{served}."
     )
     say(f"{found.sentence[0].upper()}{found.sentence[1:]}.")
-    if workers and not found.workers and found.depth:
-        say("No attempt shows who serves this queue, so other numbers of workers cannot be compared.")

@@ -43,7 +43,8 @@ HOLDERS: Final = 8
 #: A publication that is due for longer than this means that nobody publishes.
 LATE_PUBLICATION_SECONDS: Final = 10.0
 
-NOBODY_CONSUMES: Final = "Nobody consumes this queue: no worker is alive."
+#: In few words, and as a sentence.
+NOBODY_CONSUMES: Final = ("nobody consumes it", "Nobody consumes this queue: no worker is alive.")
 
 
 class Board(HasTraits):
@@ -242,21 +243,21 @@ def hot_cells(q: QueueStats) -> dict[str, str]:
     return found
 
 
-def row_warnings(q: QueueStats, alive: Sequence[WorkerInfo], settings: Settings) -> list[str]:
-    """What the operator must know about a queue beside its numbers."""
+def row_warnings(q: QueueStats, alive: Sequence[WorkerInfo], settings: Settings) -> list[tuple[str, str]]:
+    """What the operator must know about a queue beside its numbers: in few words, and as a sentence."""
     found = []
     kinds = {w.kind for w in alive}
     if q.waiting and not q.queue.paused and "worker" not in kinds:
         found.append(NOBODY_CONSUMES)
+    if q.stuck:
+        text = f"{q.stuck:,} active without a heartbeat: their workers are gone. A relay gives them back; or rescue them."
+        found.append((f"{q.stuck:,} stuck", text))
     if q.workers != q.queue.concurrency and "supervisor" not in kinds and not settings.scale_command:
-        found.append(
+        text = (
             f"{q.queue.concurrency} workers are wanted and {q.workers} run, but no supervisor follows: "
             "run `queuemon worker --supervise`, or set scale_command."
         )
-    if q.stuck:
-        found.append(
-            f"{q.stuck:,} active without a heartbeat: their workers are gone. A relay gives them back; or rescue them."
-        )
+        found.append(("no supervisor", text))
     return found
 
 

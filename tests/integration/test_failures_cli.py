@@ -76,3 +76,18 @@ def test_a_deploy_is_marked_and_listed(capsys: pytest.CaptureFixture[str]) -> No
     assert run(["deploy", "mark", " "]) == 2
     assert run(["deploy", "mark", "mailer 2099", "--at", "2099-01-01"]) == 2
     assert "lies in the future" in capsys.readouterr().err
+
+
+def test_investigate_tells_the_story_of_a_queue_in_lines(urls: StackUrls, capsys: pytest.CaptureFixture[str]) -> None:
+    fails(urls, "order 17 of customer Anna is late since 2026-11-24", 3)
+    assert run(["investigate", "queue:mail"]) == 0
+    shown = capsys.readouterr().out
+    assert [line.split()[0] for line in shown.splitlines()] == ["Queue", "Began", "Error", "In", "Backlog"]
+    assert "Boom: order <number>" in shown
+    assert run(["investigate", "mail", "--since", "2h", "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["queue"] == "queue:mail"
+    assert told["cause"]["attempts"]["value"] == 3
+    assert told["filter"].startswith("queue:mail status:failed signature:")
+    assert run(["investigate", "no-such-queue"]) == 2
+    assert "no-such-queue" in capsys.readouterr().err

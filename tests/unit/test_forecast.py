@@ -75,6 +75,13 @@ def test_the_sentence_names_the_times_and_what_other_crews_would_do() -> None:
     assert made.to_frame()["workers"].tolist()[1:] == [8, 2]
 
 
+def test_numbers_of_workers_that_cannot_be_compared_are_named() -> None:
+    made = forecast("mail", 12_000, _minutes(1_500), _minutes(2_100, seed=2), clock=NOW, others=(8, 2))
+    assert made.uncompared == (8, 2)
+    assert len(made.outlooks) == 1
+    assert made.sentence.endswith("; with 8 or 2 workers not known, since no attempt shows who serves it now")
+
+
 def test_minutes_before_the_last_change_do_not_count() -> None:
     came, went = _minutes(1_000), [*_minutes(600, 45), *_minutes(1_800, 15, seed=3)]
     flow = present(came, went)
