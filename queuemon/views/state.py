@@ -250,7 +250,9 @@ def row_warnings(q: QueueStats, alive: Sequence[WorkerInfo], settings: Settings)
     if q.waiting and not q.queue.paused and "worker" not in kinds:
         found.append(NOBODY_CONSUMES)
     if q.stuck:
-        text = f"{q.stuck:,} active without a heartbeat: their workers are gone. A relay gives them back; or rescue them."
+        text = (
+            f"{q.stuck:,} active without a heartbeat: their workers are gone. A relay gives them back; or rescue them."
+        )
         found.append((f"{q.stuck:,} stuck", text))
     if q.workers != q.queue.concurrency and "supervisor" not in kinds and not settings.scale_command:
         text = (
