@@ -24,8 +24,9 @@ def connect(profile: str | None = None) -> Workbench:
     return workbench.connect(profile)
 
 
-def show(anything: Any, *beside: Any) -> Any:
-    """A Workbench becomes the live dashboard; any values become static, escaped HTML, with their charts."""
+def show(anything: Any, *beside: Any, part: str = "", queue: str = "") -> Any:
+    """A Workbench becomes the live dashboard, or a part of it ("drift", "activity", or one queue); any values become
+    static, escaped HTML, with their charts."""
     from queuemon.views import show as views_show
 
-    return views_show.show(anything, *beside)
+    return views_show.show(anything, *beside, part=part, queue=queue)

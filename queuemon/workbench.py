@@ -114,6 +114,12 @@ class Workbench:
 
         return queue_named(text, [q.name for q in self.queues()], self.settings.keys)
 
+    def reddest(self) -> str:
+        """The bare name of the queue that is worst off; raises InvalidValue where there is none to choose from."""
+        from queuemon.analysis import investigation
+
+        return investigation.reddest(self.snapshot())
+
     def jobs(
         self,
         where: str | JobFilter = "",

@@ -1,25 +1,70 @@
-"""Takes the pictures of the README: a private demo in trouble, in JupyterLab and as a web page; `make screenshots`."""
+"""Takes the pictures of every screen, light and dark: a private demo in trouble, in JupyterLab and as web pages.
+
+`make screenshots` writes docs/screens/{light,dark}/NAME.png; names behind it (`python -m tools.screenshots job drift`)
+take those alone, `--into FOLDER` writes elsewhere.
+"""
 
 from __future__ import annotations
 
+import argparse
+import io
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Literal
+from typing import Final, Literal
 
+from PIL import Image
 from playwright.sync_api import Browser, Page
 
 from tests.support.jupyter import chromium, open_page
 from tests.support.story import Company, new_company, open_dashboard, wait_for_charts
 
-DOCS = Path(__file__).resolve().parent.parent / "docs"
-ANALYTICS = "queue:analytics:daily-aggregate"
+SCREENS: Final = Path(__file__).resolve().parent.parent / "docs" / "screens"
+ANALYTICS: Final = "queue:analytics:daily-aggregate"
+MAIL: Final = "queue:email-sending"
 
 Theme = Literal["light", "dark"]
-THEMES: dict[Theme, str] = {"light": "JupyterLab Light", "dark": "JupyterLab Dark"}
+THEMES: Final[dict[Theme, str]] = {"light": "JupyterLab Light", "dark": "JupyterLab Dark"}
 #: Milliseconds for whatever appears, also on a machine that does something else meanwhile.
-PATIENCE = 90_000
+PATIENCE: Final = 90_000
+#: Bytes of one picture at most: a clone carries them all.
+LARGEST: Final = 120_000
+#: Notebooks that are pictured as web pages: name, what must be there, and how many charts.
+PAGES: Final = (
+    ("dashboard", "[data-qm=dashboard] [data-queue]", 0),
+    ("queues", "tr[data-job]", 3),
+    ("failures", ".queuemon table", 2),
+    ("drift", "[data-qm=drift-state]", 0),
+    ("activity", "[data-action]", 0),
+    ("investigate", ".queuemon table", 2),
+)
+
+
+class Camera:
+    """Takes the pictures that were asked for."""
+
+    def __init__(self, folder: Path, wanted: list[str]) -> None:
+        self.folder, self.wanted = folder, wanted
+
+    def wants(self, *names: str) -> bool:
+        """Whether one of these is to be taken."""
+        return not self.wanted or any(name in self.wanted for name in names)
+
+    def take(self, page: Page, theme: Theme, name: str) -> None:
+        """Write one picture, in few colours, with the mouse out of the way."""
+        if not self.wants(name):
+            return
+        page.mouse.move(1, 1)
+        page.wait_for_timeout(400)  # dialogs and menus have come to rest
+        shot = Image.open(io.BytesIO(page.screenshot(animations="disabled"))).convert("RGB")
+        path = self.folder / theme / f"{name}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        few = shot.quantize(256, method=Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE)
+        few.save(path, optimize=True)
+        size = path.stat().st_size
+        print(f"{path.parent.name}/{path.name} {size:,} bytes")
+        assert size <= LARGEST, f"{path} is larger than {LARGEST:,} bytes"
 
 
 def choose_theme(company: Company, theme: Theme) -> None:
@@ -35,6 +80,7 @@ def dashboard(company: Company, browser: Browser, theme: Theme) -> Iterator[Page
     choose_theme(company, theme)
     with company.lab() as url:
         page = open_page(browser, width=1400, height=900, colour_scheme=theme).page
+        page.set_default_timeout(PATIENCE)
         open_dashboard(page, url)
         files = page.locator("#jp-left-stack")
         if files.is_visible():  # JupyterLab remembers that they were put away
@@ -44,41 +90,104 @@ def dashboard(company: Company, browser: Browser, theme: Theme) -> Iterator[Page
         page.close()
 
 
-def take(page: Page, name: str) -> None:
-    """Write one picture, with the mouse out of the way."""
-    page.mouse.move(1, 1)
-    page.screenshot(path=DOCS / name, animations="disabled")
-    print(f"docs/{name}")
-
-
-def details(page: Page) -> None:
-    """Open the failed jobs of the analytics queue, with their charts."""
+def walk(page: Page, take: Callable[[str], None]) -> None:
+    """Through every screen of the dashboard, as an operator would."""
+    take("dashboard")
     page.get_by_role("button", name=f"View details of {ANALYTICS}", exact=True).click()
-    page.get_by_role("tab", name="Failed").click(timeout=PATIENCE)
-    page.locator("tr[data-job]").nth(11).wait_for(timeout=PATIENCE)
+    page.get_by_role("tab", name="Failed").click()
+    page.locator("tr[data-job]").nth(11).wait_for()
     wait_for_charts(page)
+    page.wait_for_timeout(600)  # it scrolls
+    take("queue-details")
+    page.get_by_label("Filter the jobs").fill("error:'division by zero' payload.month")
+    page.get_by_label("Filter the jobs").press("Enter")
+    page.get_by_role("alert").first.wait_for()
+    take("filter-error")
+    page.get_by_role("button", name="Clear the filter").click()
+    page.locator("tr[data-job] input").nth(1).check()
+    page.locator("tr[data-job] input").nth(2).check()
+    take("selection")
+    page.get_by_role("button", name="Clear selection").click()
+    page.locator("tr[data-job]").first.click()
+    page.get_by_label("Stack trace of").first.wait_for()
+    take("job-details")
+    leave(page)
+    page.get_by_label(f"Clear failed of {ANALYTICS}", exact=True).click()
+    page.get_by_label("Typed count").wait_for()
+    take("confirm")
+    leave(page)
+    page.get_by_label(f"More actions on {ANALYTICS}", exact=True).click()
+    page.get_by_role("menuitem").first.wait_for()
+    take("menu")
+    page.keyboard.press("Escape")
+    page.get_by_label(f"Workers of {MAIL}", exact=True).click()
+    page.locator("[data-qm=form]").wait_for()
+    take("form")
+    leave(page)
+    page.get_by_label(f"Pause {MAIL}:low", exact=True).click()
+    page.locator("[data-qm=confirm]").get_by_label("Reason").fill("the provider is slow")
+    page.locator("[data-qm=confirm-button]").click()
+    page.locator(".qm-toast").wait_for()
+    page.get_by_label("Close the details").click()
+    take("undo")
+    page.locator("[data-action] .qm-link").first.click()
+    page.locator("[data-qm=action]").wait_for()
+    take("action")
+    leave(page)
+    page.get_by_label(f"Resume {MAIL}:low", exact=True).click()
+    page.locator("[data-qm=confirm-button]").click()
+    page.locator("[data-qm=confirm]").wait_for(state="hidden")
+
+
+def leave(page: Page) -> None:
+    """Close the dialog that is open."""
+    page.keyboard.press("Escape")
+    page.wait_for_timeout(400)
+
+
+def narrow(page: Page, take: Callable[[str], None]) -> None:
+    """The dashboard in a small window."""
+    page.set_viewport_size({"width": 900, "height": 700})
+    page.locator(".jp-WindowedPanel-outer").evaluate("panel => panel.scrollTo(0, 0)")
+    page.wait_for_timeout(600)
+    take("narrow")
+
+
+@contextmanager
+def web_page(company: Company, browser: Browser, theme: Theme, which: tuple[str, str, int]) -> Iterator[Page]:
+    """A notebook as a page without code."""
+    name, there, charts = which
+    with company.lab("serve", name, "--theme", theme) as url:
+        page = open_page(browser, width=1400, height=900, colour_scheme=theme).page
+        page.goto(url)
+        page.locator(there).first.wait_for(timeout=PATIENCE)
+        if charts:
+            page.locator(".main-svg").nth(charts).wait_for(timeout=PATIENCE)
+        page.wait_for_timeout(1_500)
+        yield page
+        page.close()
 
 
 def main() -> None:
     """Bring up the demo with two incidents, and picture it from all sides."""
+    asked = argparse.ArgumentParser(description=__doc__)
+    asked.add_argument("names", nargs="*", help="only these")
+    asked.add_argument("--into", type=Path, default=SCREENS)
+    given = asked.parse_args()
+    camera = Camera(given.into, given.names)
     with new_company() as company, chromium() as browser:
         company.queuemon("demo", "up")
         company.queuemon("demo", "scenario", "mrr-bug")
         company.queuemon("demo", "scenario", "black-friday")
-        with dashboard(company, browser, "light") as page:
-            take(page, "dashboard-light.png")
-            details(page)
-            take(page, "queue-details.png")
-            page.locator("tr[data-job]").first.click()
-            page.get_by_label("Stack trace of").first.wait_for(timeout=PATIENCE)
-            take(page, "job-details.png")
-        with dashboard(company, browser, "dark") as page:
-            take(page, "dashboard-dark.png")
-        with company.lab("serve") as url:
-            page = open_page(browser, width=1400, height=900).page
-            page.goto(url)
-            page.locator("[data-qm=dashboard] [data-queue]").first.wait_for(timeout=PATIENCE)
-            take(page, "web-page.png")
+        themes: tuple[Theme, ...] = ("light", "dark")
+        for theme in themes:
+            with dashboard(company, browser, theme) as page:
+                walk(page, lambda name: camera.take(page, theme, name))  # noqa: B023 - called here
+                narrow(page, lambda name: camera.take(page, theme, name))  # noqa: B023
+            for which in PAGES:
+                if camera.wants(f"page-{which[0]}"):
+                    with web_page(company, browser, theme, which) as page:
+                        camera.take(page, theme, f"page-{which[0]}")
 
 
 if __name__ == "__main__":

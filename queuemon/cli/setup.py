@@ -64,7 +64,12 @@ def doctor(ctx: typer.Context, as_json: Json = False) -> None:
         raise typer.Exit(FAILED)
 
 
-Notebook = Annotated[str, typer.Argument(metavar="[NOTEBOOK]", help="Which one; its file name is enough.")]
+Notebook = Annotated[
+    str,
+    typer.Argument(
+        metavar="[NOTEBOOK]", help="Which one; its name is enough: queues, failures, drift, activity, investigate."
+    ),
+]
 Port = Annotated[int | None, typer.Option(min=1, max=65535, help="Port (default: a free one).", show_default=False)]
 NoBrowser = Annotated[bool, typer.Option("--no-browser", help="Print the address, open no browser.")]
 

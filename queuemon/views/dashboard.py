@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
 from ipyvuetify.VuetifyTemplate import VuetifyTemplate
 from ipywidgets import widget_serialization
 from traitlets import Any as AnyTrait
-from traitlets import Bool, Dict, List
+from traitlets import Bool, Dict, List, Unicode
 
 from queuemon.errors import QueuemonError
 from queuemon.model import ActionKind, ActionResult, RedisHalf, Trend
@@ -27,6 +28,7 @@ from queuemon.views.inspector import Inspector, compose
 from queuemon.views.poller import Poller
 from queuemon.views.problems import Problems
 from queuemon.views.runs import Runs
+from queuemon.views.show import values
 from queuemon.views.state import Board, as_text
 from queuemon.workbench import Workbench
 
@@ -47,11 +49,15 @@ PARTS: Final = (
     "messages",
 )
 
-#: Operator actions listed.
+#: Operator actions listed, and where they stand alone.
 ACTIVITY: Final = 20
+ALONE: Final = 200
 
 #: How long the first display waits for the first snapshot.
 FIRST_SECONDS: Final = 0.5
+
+#: How long a queue that is to be open from the start waits for it.
+PATIENCE_SECONDS: Final = 30.0
 
 
 class Dashboard(VuetifyTemplate):
@@ -78,11 +84,14 @@ class Dashboard(VuetifyTemplate):
     quarantine: List[Any] = List().tag(sync=True)
     #: The charts of the open queue; made when a queue is first opened (plotly's code is 5 MB).
     figure = AnyTrait(None, allow_none=True).tag(sync=True, **widget_serialization)
+    #: The one panel that is shown: "drift", "activity", "queue"; empty for all of them.
+    part = Unicode("").tag(sync=True)
     #: True once the poller has ended: the page says so.
     stopped = Bool(False).tag(sync=True)
 
-    def __init__(self, workbench: Workbench, *, interval: float = 5.0) -> None:
+    def __init__(self, workbench: Workbench, *, interval: float = 5.0, part: str = "", queue: str = "") -> None:
         self.workbench = workbench
+        self.listed = ALONE if part == "activity" else ACTIVITY
         self.board = Board(workbench.settings, interval=interval)
         self.trouble = Problems(workbench.settings)
         self.inspector = Inspector(workbench, self.board)
@@ -92,7 +101,7 @@ class Dashboard(VuetifyTemplate):
         self.editor = Editor(workbench)
         self.drift = Drift(workbench)
         parts = {f"qm-{name}": (TEMPLATES / f"{name}.vue").read_text("utf-8") for name in PARTS}
-        super().__init__(components=parts)
+        super().__init__(components=parts, part="queue" if queue else part)
         for state, names in (
             (self.board, ["strip", "rows", "activity", "toast"]),
             (self.trouble, ["problems"]),
@@ -112,6 +121,12 @@ class Dashboard(VuetifyTemplate):
         self._answer_while_a_cell_runs()
         self.poller = Poller(self._poll, interval=interval)
         self.poller.start()
+        if queue:
+            self._in_thread("opening a queue", lambda: self._open_first(queue))
+
+    def _open_first(self, queue: str) -> None:
+        self._first.wait(PATIENCE_SECONDS)  # its counts come with the first snapshot
+        self.inspector.open(queue)
 
     def close(self) -> None:
         """Stop polling and take the widget off every page."""
@@ -129,6 +144,9 @@ class Dashboard(VuetifyTemplate):
         if (snapshot := self.board.snapshot) is None:
             return data | {"text/plain": repr(self.workbench)}
         found = html.static(snapshot, self.workbench.settings.keys)
+        if self.part:
+            with suppress(QueuemonError):  # the page says it
+                found = values(self.workbench, self.part, self.details.get("queue", ""))
         return data | {"text/html": found.html, "text/plain": found.text}
 
     # ------------------------------------------------------------------------------------------- from state to page
@@ -172,7 +190,7 @@ class Dashboard(VuetifyTemplate):
         self._quietly(self._read_activity)()
 
     def _read_activity(self) -> None:
-        self.board.accept_activity(self.workbench.actions(limit=ACTIVITY))
+        self.board.accept_activity(self.workbench.actions(limit=self.listed))
         if self.board.paused:
             self.board.accept_pauses(self.workbench.pauses())
         self.board.set_read_only(self.workbench.read_only_reason)

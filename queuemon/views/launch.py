@@ -224,10 +224,11 @@ def _prepared(workdir: Path | None) -> Path:
 
 
 def _find(workdir: Path, notebook: str) -> str:
-    """The notebook's path below the working folder; its name alone is looked for in the folders of notebooks."""
-    for candidate in (notebook, *(f"{folder}/{notebook}" for folder in FOLDERS)):
-        if (workdir / candidate).is_file():
-            return candidate
+    """The notebook's path below the working folder; its name alone is enough, also without the ending."""
+    for name in (notebook, f"{notebook}.ipynb"):
+        for candidate in (name, *(f"{folder}/{name}" for folder in FOLDERS)):
+            if (workdir / candidate).is_file():
+                return candidate
     raise InvalidValue(
         f"there is no notebook {notebook!r} in {workdir}",
         expected="the path of a notebook in the working folder",
