@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
-from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page
 
 from tests.support import jupyter
+from tests.support.axe import violations
 from tests.support.jupyter import Watched
 from tests.support.operator import notebook
 
@@ -39,12 +38,7 @@ class Checked:
 
     def look(self, where: str) -> None:
         """Check what stands within a selector, once it has come to rest."""
-        self.page.locator(where).first.wait_for()
-        self.page.wait_for_timeout(400)
-        results: Any = Axe().run(self.page, context=where, options={"resultTypes": ["violations"]})
-        for v in results.response["violations"]:
-            if v["impact"] in {"serious", "critical"}:
-                self.found += [f"{where}: {v['id']}: {node['html'][:160]}" for node in v["nodes"]]
+        self.found += violations(self.page, where)
 
     def leave(self) -> None:
         """Close what is open."""

@@ -6,14 +6,13 @@ import json
 import re
 from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
 from playwright.sync_api import Locator, Page, expect
 
 from tests.support import jupyter
-from tests.support.jupyter import REPOSITORY, Server, Watched
+from tests.support.jupyter import Server, Watched
 from tests.support.operator import notebook
 from tests.support.wait import wait_until
 
@@ -446,27 +445,3 @@ def test_nothing_spills_over_at_either_size(dashboard: Any, width: int, height: 
     assert box is not None
     assert box["x"] >= 0
     assert box["x"] + box["width"] <= width
-
-
-@pytest.mark.parametrize("theme", ["light", "dark"])
-def test_voila_shows_the_same_page_without_code_and_without_the_internet(
-    tmp_path: Path, open_page: Callable[..., Watched], theme: str
-) -> None:
-    folder = tmp_path / "work"
-    folder.mkdir()
-    name = notebook(folder, SETUP, "queuemon.show(wb)")
-    env = {"JUPYTER_PATH": str(REPOSITORY / "queuemon" / "views" / "jupyter")}
-    with jupyter.voila(folder, tmp_path / "home", theme=theme, template="queuemon", env=env) as server:
-        watched = open_page()
-        page = watched.page
-        page.goto(server.voila_url(name))
-        page.wait_for_selector("[data-qm=dashboard] [data-queue]", timeout=60_000)
-        assert page.locator(".jp-InputArea").count() == 0
-        ground = page.evaluate("getComputedStyle(document.querySelector('[data-qm=dashboard]')).backgroundColor")
-        assert ground == {"light": "rgb(255, 255, 255)", "dark": "rgb(22, 27, 34)"}[theme]
-        page.get_by_label(f"View details of {MRR}").click()
-        page.wait_for_selector(".qm-charts .main-svg", timeout=30_000)
-        page.locator("tr.qm-job").first.click()
-        expect(page.get_by_role("dialog", name="Job details")).to_contain_text("Division by zero")
-        assert watched.outside == []
-        assert watched.errors == []

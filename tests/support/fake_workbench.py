@@ -42,6 +42,7 @@ from queuemon.model import (
     TrendPoint,
     WorkerInfo,
 )
+from queuemon.store.names import queue_named
 
 #: name → (priority, active, waiting, completed in the last hour, failed, desired workers)
 FIVE = {
@@ -257,6 +258,10 @@ class FakeWorkbench:
                 self.queue_stats[name] = replace(q, completed_last_hour=q.completed_last_hour + more)
         half = self.postgres_error or postgres_half(*self.queue_stats.values())
         return snapshot(postgres=half, redis=self.redis_error)
+
+    def queue_name(self, text: str) -> str:
+        """The bare name of an existing queue; raises UnknownQueue."""
+        return queue_named(text, list(self.queue_stats), self.settings.keys)
 
     def _matching(self, where: object) -> list[Job]:
         """Understands `queue:NAME`, `status:WORD` and a word of the error, which is all that the tests ask."""

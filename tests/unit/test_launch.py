@@ -28,6 +28,16 @@ def test_the_package_brings_the_dashboard_and_the_runbooks() -> None:
     assert "runbooks/retry-failed.ipynb" in names
 
 
+def test_every_notebook_opens_by_its_name_and_is_in_the_readme(tmp_path: Path) -> None:
+    root = Path(launch.__file__).parents[2]
+    readme = (root / "README.md").read_text("utf-8")
+    launch.unpack(tmp_path)
+    for name in (name for name, _ in launch.packaged() if name.startswith("notebooks/")):
+        stem = Path(name).stem
+        assert {launch._find(tmp_path, word) for word in (name, f"{stem}.ipynb", stem)} == {name}
+        assert f"`{stem}`" in readme
+
+
 def test_an_empty_folder_gets_every_notebook(tmp_path: Path, shipped: dict[str, bytes]) -> None:
     assert launch.unpack(tmp_path) == []
     assert {n: (tmp_path / n).read_bytes() for n in shipped} == shipped

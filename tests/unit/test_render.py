@@ -11,7 +11,7 @@ from uuid import uuid4
 import pytest
 
 import queuemon
-from queuemon.errors import StoreUnavailable
+from queuemon.errors import InvalidValue, StoreUnavailable, UnknownQueue
 from queuemon.model import ActionKind, Breakdown, HalfError, Plan, Trend, TrendPoint
 from queuemon.render import charts, html
 from queuemon.render.payload import MASK, MAX_CHILDREN, MAX_ROWS, is_secret, tree
@@ -231,6 +231,21 @@ def test_an_attribute_cannot_be_broken_out_of() -> None:
 def test_a_workbench_outside_a_notebook_is_shown_by_its_snapshot() -> None:
     shown = queuemon.show(fake.FakeWorkbench())
     assert "queue:analytics:daily-aggregate" in repr(shown)
+
+
+def test_a_part_of_the_dashboard_outside_a_notebook_is_shown_by_its_values() -> None:
+    wb = fake.FakeWorkbench()
+    wb.apply(wb.plan("pause", "email-sending:low"), reason="month end")
+    assert "No sign of drift." in repr(queuemon.show(wb, part="drift"))
+    assert "pause email-sending:low" in repr(queuemon.show(wb, part="activity"))
+    shown = repr(queuemon.show(wb, queue="email-sending"))
+    assert "queue:email-sending" in shown
+    assert "analytics" not in shown
+    for wrong in ({"part": "nope"}, {"part": "drift", "queue": "email-sending"}):
+        with pytest.raises(InvalidValue, match="one of drift, activity"):
+            queuemon.show(wb, **wrong)
+    with pytest.raises(UnknownQueue):
+        queuemon.show(wb, queue="nope")
 
 
 # ---------------------------------------------------------------------------------------------------------- charts
