@@ -59,6 +59,9 @@ _RULES: Final[Mapping[ActionKind, _Rule]] = {
     ActionKind.UNDO: _Rule(),
 }
 
+#: Bulk kinds that are asked of a queue: one word is its name, not a text to search errors for.
+_OF_A_QUEUE: Final = frozenset({ActionKind.PURGE, ActionKind.CLEAR_FAILED})
+
 
 def plan(
     store: Store,
@@ -72,8 +75,8 @@ def plan(
     """What an action would do to a filter's jobs, a job, a selection of ids, or a queue. Changes nothing.
 
     A selection freezes its ids; a filter freezes its count and the cutoff, PostgreSQL's time of the reading: relative
-    times mean that moment, and what is created or reaches its end later is not touched. A purge takes the name of a
-    queue as well as a filter, an undo the id of an action, or "last". Raises UnknownAction, UnknownQueue, UnknownJob
+    times mean that moment, and what is created or reaches its end later is not touched. A purge or clear-failed takes
+    the name of a queue as well as a filter, an undo the id of an action, or "last". Raises UnknownAction, UnknownQueue, UnknownJob
     (no id of a selection exists), InvalidValue, FilterError, LimitExceeded, StoreError.
     """
     chosen = _kind(kind)
@@ -85,8 +88,8 @@ def plan(
         return queue_plans.plan(store, chosen, target, plan_id=plan_id, given=given)
     if not 0 <= sample <= SAMPLE_LIMIT:
         raise InvalidValue(f"sample is {sample}", expected=f"0 to {SAMPLE_LIMIT}")
-    if chosen is ActionKind.PURGE and isinstance(target, str):
-        target = _purged(store, target)
+    if chosen in _OF_A_QUEUE and isinstance(target, str):
+        target = _of_queue(store, target)
     wanted = _wanted(chosen, target)
     if chosen is ActionKind.EDIT:
         payload.check(wanted, given)
@@ -124,7 +127,7 @@ def _given(kind: ActionKind, options: Mapping[str, Any]) -> dict[str, Any]:
     return given
 
 
-def _purged(store: Store, text_: str) -> JobFilter | str:
+def _of_queue(store: Store, text_: str) -> JobFilter | str:
     """The jobs of the queue with this name; the text itself where it is a filter."""
     with store.postgres.begin(read_only=True) as connection:
         names = [q.name for q in numbers.queues(connection, store.tables)]

@@ -151,3 +151,15 @@ def test_an_element_in_quarantine_is_adopted_as_a_job(page: Page, rig: Rig) -> N
     expect(aside).to_have_count(0)
     wait_until(lambda: rig.count("waiting") == 1, message="it is a job now")
     assert str(rig.sql("SELECT id FROM jobs")[0]["id"]) == name
+
+
+def test_the_failed_jobs_of_one_queue_are_cleared_and_nobody_elses(page: Page, rig: Rig) -> None:
+    ids = fail(rig, 3)
+    (other,) = fail(rig, 1)
+    rig.sql("UPDATE jobs SET queue = 'bulk', error_message = 'the mail bounced' WHERE id = :id", id=other)
+    page.get_by_label(f"Clear failed of {MAIL}", exact=True).click()
+    expect(page.locator("[data-qm=plan-title]")).to_have_text("Clear 3 jobs that stand failed?")
+    expect(confirm(page, "superseded", typed="3")).to_be_hidden()
+    expect(said(page)).to_contain_text("Cleared 3 jobs.")
+    assert rig.sql("SELECT id FROM jobs WHERE id = ANY(:ids)", ids=ids) == []
+    assert rig.job(other).status == "failed"

@@ -138,6 +138,18 @@ def test_planning_changes_nothing(desk: Desk) -> None:
     assert actions.actions(desk.store) == ()
 
 
+@pytest.mark.parametrize(("kind", "state"), [("clear-failed", "failed"), ("purge", "waiting")])
+def test_the_name_of_a_queue_means_the_queue_and_no_text_of_errors(desk: Desk, kind: str, state: str) -> None:
+    desk.add(state, 2)
+    (other,) = desk.add(state, queue="bulk")
+    desk.sql("UPDATE jobs SET error_message = 'the mail bounced' WHERE id = :id", id=other)
+    for name in ("mail", "queue:mail"):
+        plan = actions.plan(desk.store, kind, name)
+        assert labels(plan.by_queue) == {"mail": 2}
+    with pytest.raises(UnknownQueue):
+        actions.plan(desk.store, kind, "bounced")
+
+
 def test_clear_failed_takes_the_failed_jobs_among_what_a_filter_matches(desk: Desk) -> None:
     desk.add("failed", 3)
     kept = desk.add("completed", 2) + desk.add("failed", 1, queue="reports")
