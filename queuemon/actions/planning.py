@@ -76,8 +76,8 @@ def plan(
 
     A selection freezes its ids; a filter freezes its count and the cutoff, PostgreSQL's time of the reading: relative
     times mean that moment, and what is created or reaches its end later is not touched. A purge or clear-failed takes
-    the name of a queue as well as a filter, an undo the id of an action, or "last". Raises UnknownAction, UnknownQueue, UnknownJob
-    (no id of a selection exists), InvalidValue, FilterError, LimitExceeded, StoreError.
+    the name of a queue as well as a filter, an undo the id of an action, or "last". Raises UnknownAction, UnknownQueue,
+    UnknownJob (no id of a selection exists), InvalidValue, FilterError, LimitExceeded, StoreError.
     """
     chosen = _kind(kind)
     plan_id = action_id or uuid4()
