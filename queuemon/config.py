@@ -106,6 +106,13 @@ class Settings(BaseModel):
     #: Plans of runbooks are approved by another database role before they are carried out.
     runbook_approval: bool = False
 
+    #: Where `queuemon alerts watch` sends events (or QUEUEMON_PAGERDUTY_ROUTING_KEY): an Events API v2 integration;
+    #: nowhere without. The host differs by service region.
+    pagerduty_routing_key: SecretStr = SecretStr("")
+    pagerduty_url: str = "https://events.pagerduty.com"
+    #: Link to the dashboard that alerts carry.
+    dashboard_url: str = ""
+
     #: What the workers do, where somebody knows: L0, L1 or L2 (docs/promises.md). `queuemon doctor` compares it with
     #: what the stores show; repairs go by the lower of both.
     worker_level: Literal["L0", "L1", "L2"] | None = None
@@ -145,8 +152,9 @@ class Settings(BaseModel):
             )
 
     def secrets(self) -> tuple[str, ...]:
-        """The passwords in the two URLs, so that they can be searched for and blotted out of foreign messages."""
-        found = []
+        """The passwords in the two URLs and the routing key, to be searched for and blotted out of foreign messages."""
+        key = self.pagerduty_routing_key.get_secret_value()
+        found = [key] if key else []
         for url in (self.database_url, self.redis_url):
             password = _password(url.get_secret_value())
             if password:
@@ -248,6 +256,8 @@ def load(profile: str | None = None) -> Settings:
         )
     values: dict[str, Any] = dict(profiles.get(table or "", {}))
     _choose_stores(values, table, named=named, by_caller=profile is not None)
+    if routing_key := os.environ.get("QUEUEMON_PAGERDUTY_ROUTING_KEY"):
+        values["pagerduty_routing_key"] = routing_key
     embedded = not values.get("database_url")
     if embedded and named is None:
         values["profile"] = "demo"

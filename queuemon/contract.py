@@ -105,6 +105,10 @@ class Thresholds:
     failure_window_seconds: int = 900
     #: Fewer finished attempts than this in the window say nothing.
     failure_minimum_sample: int = 20
+    #: A pause that is older, in seconds, is taken for forgotten, and an alert fires.
+    alert_pause_seconds: int = 14_400
+    #: Age of the oldest publication that is due, in seconds, above which an alert fires; of all queues together.
+    alert_publication_lag_seconds: int = 60
 
 
 def health(waiting: int | None, failed: int | None, thresholds: Thresholds = Thresholds()) -> Health:

@@ -15,7 +15,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.registry import Collector
 
 from queuemon.alerting.reading import Reading
-from queuemon.contract import JobStatus
+from queuemon.contract import JobStatus, Thresholds
 from queuemon.drift.model import CLASSES, DriftWatch
 from queuemon.model import PostgresHalf, QueueStats, RedisHalf
 from queuemon.store.totals import BOUNDS, Distribution, Totals
@@ -51,6 +51,11 @@ def families(reading: Reading) -> Iterator[Metric]:
     yield _gauge("snapshot_duration_seconds", "How long reading these numbers took.", reading.seconds)
     if postgres is not None:
         yield from _of_queues(postgres.queues, postgres)
+        yield from _of_thresholds(postgres.queues)
+        yield _gauge(
+            "alert_publication_lag_seconds", "Publication lag above which an alert fires.",
+            reading.thresholds.alert_publication_lag_seconds,
+        )  # fmt: skip
         yield from _of_totals({q.name: (reading.totals or {}).get(q.name, Totals()) for q in postgres.queues})
         yield from _of_processes(postgres)
         yield _actions(reading)
@@ -108,6 +113,20 @@ def _of_queues(queues: Sequence[QueueStats], half: PostgresHalf) -> Iterator[Met
         workers.add_metric(name, q.workers)
         desired.add_metric(name, q.queue.concurrency)
     yield from (jobs, age, target, ratio, attempts, stuck, paused, paused_for, workers, desired)
+
+
+def _of_thresholds(queues: Sequence[QueueStats]) -> Iterator[Metric]:
+    """The settings that the rules compare with; so each queue has its own, and the rules never change with them."""
+    limits: dict[str, tuple[str, Callable[[Thresholds], float]]] = {
+        "alert_depth_jobs": ("Depth above which an alert fires.", lambda t: t.alert_depth),
+        "alert_failure_ratio": ("Failure ratio above which an alert fires.", lambda t: t.alert_failure_rate),
+        "alert_pause_seconds": ("Pauses that last longer are taken for forgotten.", lambda t: t.alert_pause_seconds),
+    }
+    for name, (text, value) in limits.items():
+        family = GaugeMetricFamily(PREFIX + name, text, labels=["queue"])
+        for q in queues:
+            family.add_metric([q.name], value(q.thresholds))
+        yield family
 
 
 def _of_totals(totals: dict[str, Totals]) -> Iterator[Metric]:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from queuemon.alerting.rules import Seen
+from queuemon.contract import Thresholds
 from queuemon.drift.model import DriftWatch
 from queuemon.errors import QueuemonError
 from queuemon.model import HalfError, PostgresHalf, Snapshot
@@ -30,6 +32,8 @@ class Reading:
     seconds: float
     #: `time.monotonic()` when it was read.
     read_at: float
+    #: What holds where no queue has thresholds of its own.
+    thresholds: Thresholds = field(default_factory=Thresholds)
 
     @property
     def postgres(self) -> PostgresHalf | None:
@@ -61,8 +65,15 @@ class Reader:
         drift = self._watch.tick() if self._watch is not None else None
         now = time.monotonic()
         return Reading(
-            snapshot=snapshot, totals=kept, actions=actions, drift=drift, seconds=now - started, read_at=now
+            snapshot=snapshot, totals=kept, actions=actions, drift=drift, thresholds=store.settings.thresholds,
+            seconds=now - started, read_at=now,
         )  # fmt: skip
+
+    def seen(self) -> Seen:
+        """Read what the rules are asked about: the snapshot and, where it is asked for, the look for drift."""
+        store = self._workbench.store
+        drift = self._watch.tick() if self._watch is not None else None
+        return Seen(snapshot=store.snapshot(), drift=drift, thresholds=store.settings.thresholds)
 
 
 class Shared:

@@ -1,13 +1,19 @@
-"""`queuemon exporter`: metrics for Prometheus."""
+"""`queuemon exporter` and `queuemon alerts`: metrics and rules for Prometheus, and the same alerts without it."""
 
 from __future__ import annotations
 
-from typing import Annotated
+import re
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from queuemon.cli.options import opened
-from queuemon.cli.terminal import say
+from queuemon.cli.options import FAILED, Json, opened
+from queuemon.cli.terminal import cell, console, print_json, say
+
+if TYPE_CHECKING:
+    from queuemon.alerting.standing import Alert
 
 
 def exporter(
@@ -27,3 +33,111 @@ def exporter(
     with opened(ctx) as wb, serving(wb, host=host, port=port, seconds=interval, drift=drift) as bound:
         say(f"metrics at http://{'[' + host + ']' if ':' in host else host}:{bound}/metrics, Ctrl-C ends")
         stop.wait()
+
+
+def rules() -> None:
+    """Print the alert rules for Prometheus (2.42 or newer).
+
+    They compare with thresholds that `queuemon exporter` publishes from the settings, so they need no writing anew
+    when a threshold changes.
+    """
+    from queuemon.alerting.rules import rule_file
+
+    typer.echo(rule_file(), nl=False)
+
+
+def check(
+    ctx: typer.Context,
+    drift: Annotated[bool, typer.Option(help="Look for drift too.")] = True,
+    json: Json = False,
+) -> None:
+    """Look once, and list every alert whose condition holds now, however short. Ends with 1 when there is one."""
+    from queuemon.alerting.reading import Reader
+    from queuemon.alerting.rules import hits
+    from queuemon.alerting.standing import advance
+    from queuemon.alerting.watch import in_order
+
+    with opened(ctx) as wb:
+        reader = Reader(wb, drift=drift)
+        found = list(hits(reader.seen()))
+        now = datetime.now(UTC)
+        alerts = in_order(advance({}, found, now).standing.values())
+        unknown = [rule.name for rule, seen in found if seen is None and (drift or rule.name != "QueuemonDrift")]
+        if json:
+            print_json({"alerts": [_row(a) for a in alerts], "unknown": unknown})
+        else:
+            _print(alerts, unknown)
+    if alerts or unknown:
+        raise typer.Exit(FAILED)
+
+
+def watch(
+    ctx: typer.Context,
+    interval: Annotated[float, typer.Option(min=1, max=3_600, help="Seconds between two looks.")] = 15.0,
+    drift: Annotated[bool, typer.Option(help="Look for drift too.")] = True,
+    state: Annotated[
+        Path | None,
+        typer.Option(help="File of what fires and what is not delivered (default: in the user's state folder)."),
+    ] = None,
+) -> None:
+    """Look again and again, page through PagerDuty, and resolve what is over; until stopped.
+
+    PagerDuty's routing key comes from QUEUEMON_PAGERDUTY_ROUTING_KEY or the profile; without one, changes are printed
+    alone. What is not delivered when PagerDuty is away, or this is killed, is delivered later.
+    """
+    from queuemon.alerting.pager import PagerDuty
+    from queuemon.alerting.reading import Reader
+    from queuemon.alerting.rules import hits
+    from queuemon.alerting.watch import Origin, Watch, alone
+    from queuemon.engine.process import stop_on_signals
+
+    stop = stop_on_signals()
+    with opened(ctx) as wb:
+        settings = wb.settings
+        key = settings.pagerduty_routing_key.get_secret_value()
+        file = state or _state_file(settings.profile)
+        reader = Reader(wb, drift=drift)
+        pager = PagerDuty(key, settings.pagerduty_url) if key else None
+        with alone(file):
+            watching = Watch(
+                lambda: hits(reader.seen()), file=file, pager=pager, say=say,
+                origin=Origin(source=settings.profile, dashboard_url=settings.dashboard_url),
+            )  # fmt: skip
+            where = "pages through PagerDuty" if key else "prints alone: no PagerDuty routing key is set"
+            say(f"watching every {interval:g} s; {where}; Ctrl-C ends")
+            watching.run(stop, seconds=interval)
+        if pager is not None:
+            pager.close()
+
+
+def _state_file(profile: str) -> Path:
+    import platformdirs
+
+    name = re.sub(r"[^A-Za-z0-9_.-]", "_", profile)[:80]
+    return Path(platformdirs.user_state_dir("queuemon")) / f"alerts-{name}.json"
+
+
+def _row(alert: Alert) -> dict[str, Any]:
+    rule = alert.rule
+    return {
+        "alert": rule.name, "severity": rule.severity.value, "labels": dict(alert.labels), "value": alert.value,
+        "unit": rule.unit.value, "summary": alert.summary, "description": alert.description, "runbook": rule.runbook,
+        "runbook_command": alert.command, "fires_after_seconds": rule.for_seconds,
+    }  # fmt: skip
+
+
+def _print(alerts: Any, unknown: list[str]) -> None:
+    from rich.padding import Padding
+
+    out = console()
+    for alert in alerts:
+        style = "bold red" if alert.rule.severity.value == "critical" else "bold yellow"
+        out.print(cell(f"{alert.rule.severity.value}  {alert.rule.name}: {alert.summary}", limit=400, style=style))
+        out.print(Padding(cell(alert.description, limit=600), (0, 0, 0, 4)))
+        out.print(
+            Padding(cell(f"fires when it has held for {alert.rule.for_seconds} s; {alert.command}"), (0, 0, 0, 4))
+        )
+    if unknown:
+        say(f"Not known, because a store could not be read: {', '.join(unknown)}.")
+    elif not alerts:
+        say("No alert: no condition holds.")

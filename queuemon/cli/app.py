@@ -143,6 +143,10 @@ _quarantine = typer.Typer(help="What was set aside: list, adopt, discard.", no_a
 _add(_quarantine, None, list_=drift.list_, adopt=drift.adopt, discard=drift.discard)
 app.add_typer(_quarantine, name="quarantine", rich_help_panel=FIX)
 
+_alerts = typer.Typer(help="Alerts: rules for Prometheus, check, watch.", no_args_is_help=True, **PLAIN)
+_add(_alerts, None, rules=alerts.rules, check=alerts.check, watch=alerts.watch)
+app.add_typer(_alerts, name="alerts", rich_help_panel=RUN)
+
 _runbook = typer.Typer(
     help="Runbooks: list, describe, run, resume, history, approve, new, check.", no_args_is_help=True, **PLAIN
 )

@@ -211,6 +211,8 @@ def test_every_command_that_shows_something_has_json() -> None:
         "worker",
         "supervisor",
         "exporter",
+        "rules",
+        "watch",
         "up",
         "down",
         "env",

@@ -1,0 +1,335 @@
+"""The rules hold what the specification says, alerts live as Prometheus' do, no event is lost or sent for nothing."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from queuemon.alerting.pager import PagerAway, PagerDuty
+from queuemon.alerting.rules import RULES, Hit, Rule, Seen, Severity, hits, rule_file
+from queuemon.alerting.standing import Alert, advance
+from queuemon.alerting.watch import Origin, Watch, alone, trigger
+from queuemon.contract import Thresholds
+from queuemon.errors import ConfigError, StackError
+from queuemon.model import HalfError
+from queuemon.runbooks import catalogue
+from tests.support.pagerduty import Sink, sink
+from tests.unit.test_metrics import reading, stats
+
+NOW = datetime(2026, 11, 26, 12, tzinfo=UTC)
+DEPTH = next(rule for rule in RULES if rule.name == "QueuemonQueueDepth")
+ORIGIN = Origin(source="prod", dashboard_url="https://ops.example/dashboard")
+
+
+def seen(*queues: Any, **halves: object) -> Seen:
+    return Seen(snapshot=reading(*queues, **halves).snapshot)  # type: ignore[arg-type]
+
+
+def names(of: Seen) -> set[tuple[str, str]]:
+    return {
+        (rule.name.removeprefix("Queuemon"), next(iter(hit.labels.values()), ""))
+        for rule, found in hits(of)
+        for hit in found or ()
+    }
+
+
+def calm(name: str = "email", **values: object) -> Any:
+    return stats(name, **{"stuck": 0, "attempts_failed": 0, **values})
+
+
+# ----------------------------------------------------------------------------------------------------------- rules
+
+
+@pytest.mark.parametrize(
+    ("values", "rule"),
+    [
+        ({"waiting": 10_000}, None),
+        ({"waiting": 10_001}, "QueueDepth"),
+        ({"attempts_finished": 100, "attempts_failed": 5}, None),
+        ({"attempts_finished": 100, "attempts_failed": 6}, "FailureRate"),
+        ({"attempts_finished": 19, "attempts_failed": 19}, None),
+        ({"oldest_waiting_at": NOW - timedelta(seconds=301)}, "OldestWaiting"),
+        ({"workers": 0, "active": 0}, "NoConsumer"),
+        ({"workers": 0, "active": 1}, None),
+        ({"stuck": 1}, "StuckJobs"),
+    ],
+)
+def test_a_rule_holds_from_its_threshold_on(values: dict[str, object], rule: str | None) -> None:
+    assert names(seen(calm(**values))) == ({(rule, "email")} if rule else set())
+
+
+def test_a_queue_has_thresholds_of_its_own() -> None:
+    deep = calm("bulk", waiting=50_000, thresholds=Thresholds(alert_depth=100_000))
+    strict = calm("urgent", waiting=20, thresholds=Thresholds(alert_depth=10))
+    assert names(seen(deep, strict)) == {("QueueDepth", "urgent")}
+
+
+def test_a_pause_excuses_waiting_until_it_is_forgotten() -> None:
+    paused = calm(workers=0, active=0, oldest_waiting_at=NOW - timedelta(hours=9))
+    hour = replace(paused, queue=replace(paused.queue, paused=True, paused_at=NOW - timedelta(hours=1)))
+    day = replace(paused, queue=replace(paused.queue, paused=True, paused_at=NOW - timedelta(hours=5)))
+    assert names(seen(hour)) == set()
+    assert names(seen(day)) == {("ForgottenPause", "email")}
+
+
+def test_a_store_that_is_away_is_one_alert_and_ends_no_other() -> None:
+    away = seen(postgres=HalfError(message="away", kind="StoreError"))
+    assert names(away) == {("StoreDown", "postgresql")}
+    unknown = {rule.name for rule, found in hits(away) if found is None}
+    assert {"QueuemonQueueDepth", "QueuemonFailureRate", "QueuemonPublicationLag"} <= unknown
+    standing = firing(calm(waiting=20_000))
+    assert advance(standing, hits(away), NOW + timedelta(days=1)).standing.keys() >= standing.keys()
+
+
+@pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.name)
+def test_every_rule_names_a_runbook_that_exists_and_parameters_that_it_takes(rule: Rule) -> None:
+    book = catalogue.describe(rule.runbook)
+    assert not rule.parameter or rule.parameter in {p.name for p in book.parameters}
+    assert rule.keep_seconds > 0
+    assert rule.summary
+    assert rule.description
+
+
+def test_the_rule_file_is_what_prometheus_reads() -> None:
+    (group,) = yaml.safe_load(rule_file())["groups"]
+    assert [r["alert"] for r in group["rules"]] == [rule.name for rule in RULES]
+    for r in group["rules"]:
+        assert set(r) == {"alert", "expr", "for", "keep_firing_for", "labels", "annotations"}
+        assert set(r["annotations"]) == {"summary", "description", "runbook", "runbook_command"}
+        assert "{value}" not in str(r)
+        assert "{queue}" not in str(r)
+
+
+def test_a_hostile_name_stays_a_word_of_the_command_and_one_line_of_the_summary() -> None:
+    name = "x'; rm -rf ~ #{value}\n" + "y" * 2_000
+    alert = one(advance({}, [(DEPTH, [Hit(labels={"queue": name}, value=1.0)])], NOW).standing)
+    assert "'\"'\"'; rm -rf ~" in alert.command
+    event = trigger(alert, ORIGIN)
+    assert "\n" not in event["payload"]["summary"]
+    assert len(event["payload"]["summary"]) <= 1_024
+    assert len(event["dedup_key"]) < 255
+    assert "#(value)" in alert.summary
+
+
+# -------------------------------------------------------------------------------------------------------- standing
+
+
+def one(standing: Any) -> Alert:
+    (alert,) = standing.values()
+    return alert
+
+
+def firing(*queues: Any) -> dict[str, Alert]:
+    change = advance({}, hits(seen(*queues)), NOW)
+    return dict(advance(change.standing, hits(seen(*queues)), NOW + timedelta(seconds=60)).standing)
+
+
+def held(*values: bool, rule: Rule = DEPTH, step: float = 15.0) -> list[str]:
+    """What becomes of an alert whose condition holds, or not, at looks so many seconds apart."""
+    standing: Any = {}
+    told = []
+    for n, holds in enumerate(values):
+        found = [Hit(labels={"queue": "email"}, value=20_000.0)] if holds else []
+        change = advance(standing, [(rule, found)], NOW + timedelta(seconds=n * step))
+        standing = change.standing
+        told += ["fired"] * len(change.fired) + ["ended"] * len(change.ended)
+    return told
+
+
+def test_an_alert_fires_once_and_ends_once() -> None:
+    assert held(*[True] * 4) == []
+    assert held(*[True] * 30) == ["fired"]
+    assert held(*[True] * 30, *[False] * 19) == ["fired"]
+    assert held(*[True] * 30, *[False] * 21) == ["fired", "ended"]
+
+
+def test_a_value_that_oscillates_around_the_threshold_pages_once() -> None:
+    oscillating = [True] * 6 + [False, True, False, False, True] * 40
+    assert held(*oscillating) == ["fired"]
+    hasty = replace(DEPTH, for_seconds=0, keep_seconds=0)
+    assert len(held(*oscillating, rule=hasty)) > 100  # what holds it back is what was taken away
+
+
+def test_what_nobody_looked_at_for_long_has_not_held_meanwhile() -> None:
+    change = advance({}, hits(seen(calm(waiting=20_000))), NOW)
+    later = advance(change.standing, hits(seen(calm(waiting=20_000))), NOW + timedelta(hours=1))
+    assert not later.fired
+    assert one(later.standing).since == NOW + timedelta(hours=1)
+
+
+# ----------------------------------------------------------------------------------------------------------- watch
+
+
+class Incident:
+    """A watch over what a test says holds, with PagerDuty's stand-in and a file that outlives it."""
+
+    def __init__(self, file: Path, away: Sink) -> None:
+        self.file, self.sink, self.said, self.now = file, away, [], NOW  # type: ignore[var-annotated]
+        self.waiting = 0
+        self.restart()
+
+    def restart(self) -> None:
+        self.watch = Watch(
+            lambda: hits(seen(calm(waiting=self.waiting))), file=self.file, origin=ORIGIN,
+            pager=PagerDuty(self.sink.routing_key, self.sink.url), say=self.said.append,
+        )  # fmt: skip
+
+    def minutes(self, number: float, *, waiting: int) -> None:
+        self.waiting = waiting
+        for _ in range(round(number * 4)):
+            self.now += timedelta(seconds=15)
+            self.watch.step(self.now)
+            self.watch._retry_at = 0.0
+            self.watch.deliver()
+
+
+@pytest.fixture
+def incident(tmp_path: Path) -> Iterator[Incident]:
+    with sink() as taking:
+        yield Incident(tmp_path / "alerts.json", taking)
+
+
+def actions(of: Sequence[dict[str, Any]]) -> list[str]:
+    return [event["event_action"] for event in of]
+
+
+def test_an_incident_is_one_trigger_and_one_resolve_in_pagerdutys_shape(incident: Incident) -> None:
+    incident.minutes(3, waiting=5)
+    incident.minutes(10, waiting=20_000)
+    incident.minutes(10, waiting=5)
+    assert actions(incident.sink.events) == ["trigger", "resolve"]
+    assert incident.sink.refused == []
+    (event,) = incident.sink.of("trigger")
+    assert event["payload"]["summary"] == "prod: 20,000 jobs wait in email"
+    assert event["payload"]["severity"] == "critical"
+    assert event["payload"]["custom_details"]["runbook_command"] == (
+        "queuemon runbook run prioritise-transactional -p queue=email"
+    )
+    assert event["links"] == [{"href": ORIGIN.dashboard_url, "text": "Dashboard"}]
+    assert list(incident.sink.incidents.values()) == ["resolved"]
+
+
+def test_restarts_and_an_outage_of_pagerduty_change_nothing_of_that(incident: Incident) -> None:
+    incident.minutes(3, waiting=20_000)
+    incident.restart()
+    incident.minutes(3, waiting=20_000)
+    incident.sink.broken = 503
+    incident.minutes(10, waiting=5)
+    assert actions(incident.sink.events) == ["trigger"]
+    incident.restart()
+    incident.minutes(2, waiting=20_000)  # a second incident, all of it while PagerDuty is away
+    incident.restart()
+    incident.minutes(10, waiting=5)
+    incident.sink.broken = 0
+    incident.minutes(1, waiting=5)
+    assert actions(incident.sink.events) == ["trigger", "resolve"] * 2
+    assert incident.watch.unsent == 0
+    assert any("refused an event (HTTP 503)" in line for line in incident.said)
+    assert "PagerDuty takes events again" in incident.said
+
+
+def test_killed_between_the_answer_and_its_note_the_same_incident_is_meant_again(
+    incident: Incident, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = incident.watch._remember
+
+    def dies(memory: Any) -> None:
+        if len(memory.unsent) < incident.watch.unsent:
+            raise KeyboardInterrupt
+        real(memory)
+
+    monkeypatch.setattr(incident.watch, "_remember", dies)
+    with pytest.raises(KeyboardInterrupt):
+        incident.minutes(5, waiting=20_000)
+    incident.restart()
+    incident.minutes(1, waiting=20_000)
+    assert actions(incident.sink.events) == ["trigger", "trigger"]
+    assert len(incident.sink.incidents) == 1
+
+
+def test_an_acknowledged_incident_stays_acknowledged_while_the_alert_goes_on(incident: Incident) -> None:
+    incident.minutes(3, waiting=20_000)
+    (key,) = incident.sink.incidents
+    incident.sink.incidents[key] = "acknowledged"
+    incident.minutes(60, waiting=30_000)
+    assert incident.sink.incidents == {key: "acknowledged"}
+    assert len(incident.sink.events) == 1
+
+
+def test_a_damaged_file_is_set_aside_and_what_fires_is_found_again(incident: Incident) -> None:
+    incident.minutes(3, waiting=20_000)
+    incident.file.write_text('{"version": 1, "standing": [{')
+    incident.restart()
+    incident.minutes(3, waiting=20_000)
+    assert incident.file.with_suffix(".damaged").exists()
+    assert len(incident.sink.incidents) == 1
+    assert any("found again" in line for line in incident.said)
+
+
+def test_what_fired_by_a_rule_that_is_gone_is_resolved(incident: Incident) -> None:
+    incident.minutes(3, waiting=20_000)
+    content = json.loads(incident.file.read_text())
+    (key,) = incident.sink.incidents
+    incident.watch = Watch(
+        lambda: [], file=incident.file, origin=ORIGIN, rules=[],
+        pager=PagerDuty(incident.sink.routing_key, incident.sink.url), say=incident.said.append,
+    )  # fmt: skip
+    incident.minutes(1, waiting=0)
+    assert content["standing"]
+    assert incident.sink.incidents == {key: "resolved"}
+
+
+def test_a_clock_that_is_set_back_ends_nothing(incident: Incident) -> None:
+    incident.minutes(3, waiting=20_000)
+    incident.now -= timedelta(hours=2)
+    incident.minutes(3, waiting=20_000)
+    assert actions(incident.sink.events) == ["trigger"]
+    incident.now += timedelta(hours=2)
+    incident.minutes(10, waiting=5)
+    assert actions(incident.sink.events) == ["trigger", "resolve"]
+
+
+def test_one_watch_for_each_file(tmp_path: Path) -> None:
+    with (
+        alone(tmp_path / "a.json"),
+        pytest.raises(StackError, match="another process watches"),
+        alone(tmp_path / "a.json"),
+    ):
+        pass
+
+
+def test_a_full_disk_stops_no_page(incident: Incident, monkeypatch: pytest.MonkeyPatch) -> None:
+    incident.watch._file = Path("/dev/full/alerts.json")
+    incident.minutes(3, waiting=20_000)
+    assert actions(incident.sink.events) == ["trigger"]
+    assert sum("cannot be written" in line for line in incident.said) == 1
+
+
+@pytest.mark.parametrize(("status", "words"), [(400, "routing key"), (403, "routing key"), (500, "sent again")])
+def test_no_message_holds_the_routing_key(status: int, words: str) -> None:
+    with sink("secret-routing-key-0123456789abcd") as refusing:
+        refusing.broken = status
+        with pytest.raises(PagerAway, match=words) as caught:
+            PagerDuty(refusing.routing_key, refusing.url).send({"event_action": "resolve", "dedup_key": "x"})
+    assert refusing.routing_key[-4:] not in str(caught.value)
+
+
+def test_pagerduty_that_cannot_be_reached_is_said() -> None:
+    with pytest.raises(PagerAway, match="cannot be reached"):
+        PagerDuty("k" * 32, "https://127.0.0.1:9").send({"event_action": "resolve", "dedup_key": "x"})
+
+
+def test_a_url_without_tls_is_refused() -> None:
+    with pytest.raises(ConfigError, match="https"):
+        PagerDuty("k" * 32, "http://events.pagerduty.com")
+
+
+def test_the_severities_are_those_of_both_worlds() -> None:
+    assert {rule.severity for rule in RULES} == {Severity.CRITICAL, Severity.WARNING}
