@@ -3,25 +3,24 @@
 from __future__ import annotations
 
 import threading
-import urllib.request
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
-from prometheus_client.parser import text_string_to_metric_families
+from sqlalchemy import text
 
 from queuemon.alerting.exporter import serving
 from queuemon.alerting.reading import Reader, Shared
 from queuemon.errors import StackError
 from queuemon.store import rollups
 from queuemon.workbench import Workbench
+from tests.support.counted import Page, differences, parsed
 from tests.support.engine import Rig
+from tests.support.prometheus import page_of
 from tests.support.wait import wait_until
 
 pytestmark = pytest.mark.integration
-
-Page = Mapping[tuple[str, frozenset[tuple[str, str]]], float]
 
 
 @pytest.fixture
@@ -31,13 +30,7 @@ def workbench(rig: Rig) -> Iterator[Workbench]:
 
 
 def scrape(port: int) -> Page:
-    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=30) as answer:
-        page = answer.read().decode()
-    return {
-        (sample.name, frozenset(sample.labels.items())): sample.value
-        for family in text_string_to_metric_families(page)
-        for sample in family.samples
-    }
+    return parsed(page_of(port))
 
 
 def of(page: Page, name: str, **labels: str) -> float:
@@ -85,21 +78,41 @@ def test_counters_and_histograms_equal_the_log_and_do_not_fall_when_it_is_purged
         assert of(after, "jobs_created_total", queue="mail") == 9
 
 
-def test_an_attempt_that_commits_late_is_counted_once(rig: Rig, workbench: Workbench) -> None:
-    job_id = rig.producer.enqueue("mail", {})
+def _commit_late(rig: Rig) -> None:
+    """An attempt that commits after a younger transaction's, and after the younger one could be folded."""
+    (job_id,) = rig.producer.enqueue_many("mail", [{}])
+    rig.sql("UPDATE jobs SET status = 'completed', finished_at = now() WHERE id = :id", id=job_id)
     insert = (
         "INSERT INTO job_logs (job_id, queue, kind, gen, status, finished_at, duration_ms)"
-        f" VALUES ('{job_id}', 'mail', 'attempt', 1, 'completed', now(), 5)"
+        f" VALUES ('{job_id}', 'mail', 'attempt', 1, 'failed', now(), 5)"
     )
     with rig.store.postgres.begin() as late:
         late.exec_driver_sql(insert)
-        rig.sql(insert)  # a younger transaction commits first
+        rig.sql(insert.replace("'failed'", "'completed'"))  # a younger transaction commits first
         for _ in range(2):
             rig.relay().fold()
     for _ in range(2):
         rig.relay().fold()
+
+
+def _differences(rig: Rig, workbench: Workbench) -> list[str]:
     with serving(workbench, host="127.0.0.1", port=0, seconds=0) as port:
-        assert of(scrape(port), "jobs_completed_total", queue="mail") == 2
+        return differences(parsed(page_of(port)), lambda statement: [tuple(r.values()) for r in rig.sql(statement)])
+
+
+def test_an_attempt_that_commits_late_is_counted_once(rig: Rig, workbench: Workbench) -> None:
+    _commit_late(rig)
+    assert _differences(rig, workbench) == []
+
+
+def test_without_the_xmin_horizon_a_late_commit_is_missed(
+    rig: Rig, workbench: Workbench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The contrast to the test above, by the same comparison."""
+    hasty = str(rollups._FOLD_ATTEMPTS).replace("pg_snapshot_xmin", "pg_snapshot_xmax")
+    monkeypatch.setattr(rollups, "_FOLD_ATTEMPTS", text(hasty))
+    _commit_late(rig)
+    assert any("jobs_failed" in line for line in _differences(rig, workbench))
 
 
 def test_two_relays_that_fold_at_once_count_nothing_twice(rig: Rig, workbench: Workbench) -> None:
