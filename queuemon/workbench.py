@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from queuemon.actions.applying import Carrier
+    from queuemon.analysis.durations import Durations
     from queuemon.analysis.explanation import Explanation
     from queuemon.analysis.failures import Failures
     from queuemon.analysis.forecast import Forecast
@@ -307,6 +308,29 @@ class Workbench:
             happened = counting.happened(connection, t, since=wanted.since, until=wanted.until)
         return curves.reconstruct(reading, wanted, cells, happened)
 
+    def durations(self, queue: str | None = None, since: When = "6h", until: When | None = None) -> Durations:
+        """How long the jobs took that completed, from created to done: the middle, and the slowest 5 % and 1 %, over
+        time; with the queue's target. Beyond 30,000 jobs from a part of the time, evenly spread.
+
+        `since` and `until` as `timeline` takes them. Raises InvalidValue, UnknownQueue, StoreTimeout.
+        """
+        from queuemon.analysis import durations as over_time
+        from queuemon.analysis.window import window
+        from queuemon.store import durations as reading
+        from queuemon.store import numbers
+        from queuemon.store.timeline import LONGEST
+
+        t, target = self.store.tables, None
+        name = self.queue_name(queue) if queue else None
+        with self.store.postgres.begin(seconds=reading.SECONDS, read_only=True) as connection:
+            wanted = window(since, until, now=numbers.clock(connection), longest=LONGEST, queue=name)
+            if name is not None:
+                target = next(q.target_seconds for q in numbers.queues(connection, t) if q.name == name)
+            most = reading.completed(connection, t, queue=name, since=wanted.since, until=wanted.until)
+            share = min(1.0, reading.JOBS / max(1, most))
+            found = reading.quantiles(connection, t, list(over_time.slices(wanted, share)), queue=name)
+        return over_time.durations(wanted, found, target_seconds=target, share=share)
+
     def onset(
         self,
         queue: str | None = None,
@@ -322,9 +346,10 @@ class Workbench:
         """
         from queuemon.analysis import onset
 
-        return onset.find(timeline or self._fine_timeline(queue, since, until))
+        return onset.find(timeline or self.history(queue, since, until))
 
-    def _fine_timeline(self, queue: str | None, since: When, until: When | None) -> Timeline:
+    def history(self, queue: str | None = None, since: When = "6h", until: When | None = None) -> Timeline:
+        """`timeline` in the buckets that changes are looked for in: a minute for windows up to eight hours."""
         from queuemon.analysis import onset
         from queuemon.analysis.window import window
         from queuemon.store import timeline as counting
@@ -416,33 +441,50 @@ class Workbench:
             notes=(*sides.notes, *_unseen(secret), *answer.notes),
         )  # fmt: skip
 
+    def explain_cause(
+        self,
+        queue: str,
+        signature: str | None = None,
+        *,
+        began: datetime | None = None,
+        since: When = "6h",
+        until: When | None = None,
+        seconds: float = 60.0,
+    ) -> Explanation:
+        """`explain` for the failing jobs of a queue, or of one signature of it, since the trouble `began`: what ran
+        before has not been through it. Where too few have succeeded since, those of the whole window stand in."""
+        from dataclasses import replace
+
+        from queuemon.analysis import investigation
+
+        asked: dict[str, Any] = {"signature": signature, "queue": queue, "until": until, "seconds": seconds}
+        found = self.explain(since=began or since, **asked)
+        if began is None or found.succeeding >= investigation.ENOUGH:
+            return found
+        wider = self.explain(f"started>='{began:%Y-%m-%dT%H:%M:%S}'", since=since, **asked)
+        note = f"Only {found.succeeding:,} have succeeded since it began: earlier ones stand in."
+        return replace(wider, notes=(note, *wider.notes))
+
     def investigate(self, queue: str | None = None, since: When = "6h", until: When | None = None) -> Investigation:
         """From "something is red" to the cause, of a queue or the reddest one: when it began and after what, the error
         that most attempts failed by since, what the jobs that failed so share, and what becomes of the backlog.
 
         The window must reach back beyond the beginning. Raises what `timeline`, `failures` and `explain` raise.
         """
-        from dataclasses import replace
-
         from queuemon.analysis import investigation
 
         snapshot = self.snapshot()
         name = self.queue_name(queue) if queue else investigation.reddest(snapshot)
-        seen = self._fine_timeline(name, since, until)
+        seen = self.history(name, since, until)
         onset = self.onset(timeline=seen)
         change = investigation.began(onset)
         start = change.at if change else seen.window.since
         failures, explanation = self.failures(name, start, until), None
         if failures.causes:
-            signature = failures.causes[0].signature
-            explanation = self.explain(signature=signature, queue=name, since=start, until=until)
-            if change and explanation.succeeding < investigation.ENOUGH:
-                wider = self.explain(
-                    f"started>='{start:%Y-%m-%dT%H:%M:%S}'", signature=signature, queue=name, since=seen.window.since,
-                    until=until,
-                )  # fmt: skip
-                note = f"Only {explanation.succeeding:,} have succeeded since it began: earlier ones stand in."
-                explanation = replace(wider, notes=(note, *wider.notes))
+            explanation = self.explain_cause(
+                name, failures.causes[0].signature, began=change.at if change else None, since=seen.window.since,
+                until=until,
+            )  # fmt: skip
         return investigation.Investigation(
             stats=snapshot.queue(name), timeline=seen, onset=onset, failures=failures, explanation=explanation,
             forecast=self.forecast(name),

@@ -23,7 +23,7 @@ TRACES: Final = ("Arrived", "Completed", "Failed attempts")
 
 
 def trend_data(trend: Trend | None) -> tuple[dict[str, Any], ...]:
-    """The x and y of each trace of `trend_figure`, to update a living figure in place."""
+    """The x and y of each trace of `trend_figure`."""
     points: Sequence[TrendPoint] = trend.points if trend else ()
     # The last bucket is still filling: as the end of a line it would look like a collapse. Failures are shown at once.
     whole = points[:-1]
@@ -40,11 +40,8 @@ def titles(trend: Trend | None) -> tuple[str, str]:
     return f"Throughput{per}", f"Failed attempts{per}"
 
 
-def trend_figure(trend: Trend | None, *, live: bool = False) -> go.Figure:
-    """Throughput above, failures below, on one time axis; with `live` a FigureWidget to be updated through its traces.
-
-    Ground and ink suit light and dark alike, so a change of theme needs no redraw.
-    """
+def trend_figure(trend: Trend | None) -> go.Figure:
+    """Throughput above, failures below, on one time axis. Ground and ink suit light and dark alike."""
     import plotly.graph_objects as go
     from plotly.subplots import make_subplots
 
@@ -110,17 +107,4 @@ def trend_figure(trend: Trend | None, *, live: bool = False) -> go.Figure:
         legend={"orientation": "h", "x": 1, "xanchor": "right", "y": 1.0, "yanchor": "bottom", "font": {"size": 11}},
         bargap=0.15,
     )
-    if not live:
-        return base
-    widget = go.FigureWidget(base)
-    widget._config = {"responsive": True, "displayModeBar": False, "displaylogo": False}
-    return widget
-
-
-def update_trend(figure: Any, trend: Trend | None) -> None:
-    """New values into a living `trend_figure`: one message, nothing is rebuilt."""
-    with figure.batch_update():
-        for trace, data in zip(figure.data, trend_data(trend), strict=True):
-            trace.x, trace.y = data["x"], data["y"]
-        for title, text in zip(figure.layout.annotations, titles(trend), strict=True):
-            title.text = text
+    return base

@@ -45,7 +45,7 @@ def failures_figure(found: Failures) -> go.Figure:
     figure = go.Figure()
     shown, x = found.causes[: len(COLOURS)], list(found.buckets)
     for n, cause in enumerate(shown):
-        figure.add_trace(_bar(x, cause.trend, _short(cause), COLOURS[n], PATTERNS[n]))
+        figure.add_trace(_bar(x, cause.trend, short(cause), COLOURS[n], PATTERNS[n]))
     rest = [sum(column) for column in zip(*(c.trend for c in found.causes[len(COLOURS) :]), strict=True)]
     if any(rest):
         figure.add_trace(_bar(x, rest, "Other causes", REST, ""))
@@ -72,7 +72,8 @@ def failures_figure(found: Failures) -> go.Figure:
     return figure
 
 
-def _short(cause: Cause) -> str:
+def short(cause: Cause) -> str:
+    """A cause in one line, for a legend or a tooltip."""
     title = title_of(cause, 1_000)
     return title if len(title) <= 110 else f"{title[:109]}…"
 
@@ -81,12 +82,12 @@ def _bar(x: Sequence[Any], y: Sequence[int], name: str, colour: str, pattern: st
     import plotly.graph_objects as go
 
     return go.Bar(
-        x=x, y=list(y), name=_literal(name), hovertemplate="%{y:,} %{fullData.name}<extra></extra>",
+        x=x, y=list(y), name=literal(name), hovertemplate="%{y:,} %{fullData.name}<extra></extra>",
         marker={"color": colour, "line": {"width": 0}, "pattern": {"shape": pattern, "solidity": 0.25}},
     )  # fmt: skip
 
 
-def _literal(text: str) -> str:
+def literal(text: str) -> str:
     """Text that plotly neither takes for markup nor for a link nor for mathematics."""
     return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;").replace("$", "＄")
 

@@ -24,6 +24,7 @@ from queuemon.errors import (
     StoreUnavailable,
 )
 from queuemon.schema.tables import TABLES, Tables
+from queuemon.store.bounds import bound
 from queuemon.store.patience import PatientConnection, ServerSilent, patience_for
 
 STORE = "postgresql"
@@ -47,7 +48,13 @@ class Postgres:
 
         `seconds` replaces the statement timeout (0 means none) within this transaction.
         """
-        with translated(self.settings), self.engine.connect() as connection, connection.begin():
+        seconds = self._shorter(seconds)
+        with (
+            translated(self.settings, seconds),
+            self.engine.connect() as connection,
+            _within_bound(connection),
+            connection.begin(),
+        ):
             _give_patience(connection, self.settings.statement_timeout_seconds if seconds is None else seconds)
             if read_only:
                 connection.execute(text("SET TRANSACTION READ ONLY"))
@@ -59,9 +66,16 @@ class Postgres:
     @contextmanager
     def statement(self) -> Iterator[Connection]:
         """A connection on which every statement is its own transaction: one round trip instead of three."""
-        with translated(self.settings), self.engine.connect() as connection:
+        with translated(self.settings), self.engine.connect() as connection, _within_bound(connection):
             _give_patience(connection, self.settings.statement_timeout_seconds)
             yield connection.execution_options(isolation_level="AUTOCOMMIT")
+
+    def _shorter(self, seconds: float | None) -> float | None:
+        """The statement timeout under the bound of this thread, if it has one."""
+        if (limit := bound()) is None:
+            return seconds
+        usual = self.settings.statement_timeout_seconds if seconds is None else seconds
+        return min(usual or limit.seconds, limit.seconds)
 
     def close(self) -> None:
         """Give all connections back."""
@@ -91,6 +105,16 @@ def _set_timeouts(connection: Connection, lock_seconds: float, seconds: float) -
         text("SELECT set_config('lock_timeout', :lock, true), set_config('statement_timeout', :all, true)"),
         {"lock": str(max(1, round(lock_seconds * 1000))), "all": str(max(1, round(seconds * 1000)))},
     )
+
+
+@contextmanager
+def _within_bound(connection: Connection) -> Iterator[None]:
+    """Let the bound of this thread end what the connection does; without one nothing is different."""
+    if (limit := bound()) is None:
+        yield
+        return
+    with limit.around(connection.connection.driver_connection):
+        yield
 
 
 def _give_patience(connection: Connection, seconds: float) -> None:
@@ -160,8 +184,10 @@ def connection_arguments(url: str) -> dict[str, str]:
 
 
 @contextmanager
-def translated(settings: Settings) -> Iterator[None]:
+def translated(settings: Settings, seconds: float | None = None) -> Iterator[None]:
     """Driver errors become ours: found, expected, what to do next, and never a DSN or a password.
+
+    `seconds` is the statement timeout, where it is not the settings'.
 
     Raised `from None`: driver errors may quote parameters and addresses in a printed traceback.
     """
@@ -177,18 +203,19 @@ def translated(settings: Settings) -> Iterator[None]:
             store=STORE,
         ) from None
     except DBAPIError as error:
-        ours = _from_driver(error.orig, settings)
+        ours = _from_driver(error.orig, settings, seconds)
         if isinstance(ours, StoreError):
             ours.lost = error.connection_invalidated
         raise ours from None
     except psycopg.Error as error:
-        raise _from_driver(error, settings) from None
+        raise _from_driver(error, settings, seconds) from None
     except SQLAlchemyError as error:
         name = type(error).__name__
         raise StoreError(f"PostgreSQL: {name}", next_step="run `queuemon doctor`", store=STORE) from None
 
 
-def _from_driver(error: BaseException | None, settings: Settings) -> QueuemonError:
+def _from_driver(error: BaseException | None, settings: Settings, seconds: float | None = None) -> QueuemonError:
+    allowed = settings.statement_timeout_seconds if seconds is None else seconds
     target = _where(settings)
     primary = ""
     if isinstance(error, psycopg.Error):
@@ -197,13 +224,13 @@ def _from_driver(error: BaseException | None, settings: Settings) -> QueuemonErr
         case ServerSilent():
             return StoreTimeout(
                 f"PostgreSQL at {target} took the request and does not answer",
-                expected=f"an answer within {settings.statement_timeout_seconds:g} s",
+                expected=f"an answer within {allowed:g} s",
                 next_step="check the server's load, its disks and the network; the connection was given up",
                 store=STORE,
             )
         case pg.QueryCanceled():
             return StoreTimeout(
-                f"PostgreSQL did not finish within {settings.statement_timeout_seconds:g} s and was asked to stop",
+                f"PostgreSQL did not finish within {allowed:g} s and was asked to stop",
                 expected="an answer within the statement timeout",
                 next_step="narrow the filter, or try again when the database is less busy",
                 store=STORE,

@@ -18,12 +18,13 @@ from traitlets import Any as AnyTrait
 from traitlets import Bool, Dict, List, Unicode
 
 from queuemon.errors import QueuemonError
-from queuemon.model import ActionKind, ActionResult, RedisHalf, Trend
-from queuemon.render import charts, html
+from queuemon.model import ActionKind, ActionResult, RedisHalf
+from queuemon.render import html, queue_charts
 from queuemon.views.audit import Audit
 from queuemon.views.confirm import Confirmation
 from queuemon.views.drift import Drift
 from queuemon.views.editor import Editor
+from queuemon.views.insight import Insight
 from queuemon.views.inspector import Inspector, compose
 from queuemon.views.poller import Poller
 from queuemon.views.problems import Problems
@@ -39,6 +40,7 @@ PARTS: Final = (
     "strip",
     "queues",
     "details",
+    "insight",
     "job",
     "form",
     "confirm",
@@ -73,6 +75,9 @@ class Dashboard(VuetifyTemplate):
     details = Dict().tag(sync=True)
     page = Dict().tag(sync=True)
     job = Dict().tag(sync=True)
+    causes = Dict().tag(sync=True)
+    story = Dict().tag(sync=True)
+    contrast = Dict().tag(sync=True)
     plan = Dict().tag(sync=True)
     draft = Dict().tag(sync=True)
     running = Dict().tag(sync=True)
@@ -95,6 +100,7 @@ class Dashboard(VuetifyTemplate):
         self.board = Board(workbench.settings, interval=interval)
         self.trouble = Problems(workbench.settings)
         self.inspector = Inspector(workbench, self.board)
+        self.insight = Insight(workbench, self._in_thread)
         self.runs = Runs()
         self.confirmation = Confirmation(workbench, self.runs)
         self.audit = Audit(workbench)
@@ -106,6 +112,7 @@ class Dashboard(VuetifyTemplate):
             (self.board, ["strip", "rows", "activity", "toast"]),
             (self.trouble, ["problems"]),
             (self.inspector, ["details", "page", "job"]),
+            (self.insight, ["causes", "story", "contrast"]),
             (self.confirmation, ["plan"]),
             (self.runs, ["running"]),
             (self.audit, ["action", "outcomes"]),
@@ -115,7 +122,7 @@ class Dashboard(VuetifyTemplate):
             for name in names:
                 setattr(self, name, getattr(state, name))
             state.observe(self._mirror, names=names)
-        self.inspector.observe(self._draw, names=["trend"])
+        self.insight.observe(self._draw, names=["curves"])
         self._drawing = threading.Lock()
         self._first = threading.Event()
         self._answer_while_a_cell_runs()
@@ -132,6 +139,7 @@ class Dashboard(VuetifyTemplate):
         """Stop polling and take the widget off every page."""
         if hasattr(self, "poller"):
             self.poller.stop()
+            self.insight.close()
             self.stopped = True
         super().close()
 
@@ -159,16 +167,16 @@ class Dashboard(VuetifyTemplate):
 
         plotly fails on values that come while a drawing is taken off the page or not yet on it.
         """
-        trend: Trend | None = change["new"]
+        curves: queue_charts.Curves | None = change["new"]
         with self._drawing:
-            if trend is None:
+            if curves is None:
                 old, self.figure = self.figure, None
                 if old is not None:
                     old.close()
             elif self.figure is None:
-                self.figure = charts.trend_figure(trend, live=True)
+                self.figure = queue_charts.figure(curves, live=True)
             else:
-                charts.update_trend(self.figure, trend)
+                queue_charts.update(self.figure, curves)
 
     def _poll(self) -> None:
         watch = self.trouble.watch
@@ -176,7 +184,12 @@ class Dashboard(VuetifyTemplate):
         self._first.set()
         watch("looking for drift", self._quietly(self._watch_drift))
         watch("refreshing the details", self._quietly(self.inspector.refresh))
+        watch("reading the cards", self._tick_cards)
         watch("refreshing the action", self._quietly(self.audit.refresh))
+
+    def _tick_cards(self) -> None:
+        opened = self.board.queue(self.inspector.details.get("queue", ""))
+        self.insight.tick(opened.workers if opened else None)
 
     def _watch_drift(self) -> None:
         self.drift.tick()
@@ -238,13 +251,23 @@ class Dashboard(VuetifyTemplate):
 
     def vue_open_queue(self, data: Mapping[str, Any]) -> None:
         """View details."""
-        self._in_thread(
-            "opening a queue", lambda: self.inspector.open(as_text(data, "queue"), as_text(data, "status") or "all")
-        )
+
+        def work() -> None:
+            queue = as_text(data, "queue")
+            self.inspector.open(queue, as_text(data, "status") or "all")
+            self._look()
+
+        self._in_thread("opening a queue", work)
 
     def vue_close_queue(self, data: object) -> None:
         """Close the details."""
         self.inspector.close()
+
+        def work() -> None:
+            if not self.inspector.details:  # none was opened meanwhile
+                self.insight.close()
+
+        self._in_thread("closing the details", work)
 
     def vue_ask(self, data: Mapping[str, Any]) -> None:
         """Another tab or filter."""
@@ -261,9 +284,24 @@ class Dashboard(VuetifyTemplate):
         self._in_thread("reading jobs", self.inspector.reload)
 
     def vue_span(self, data: object) -> None:
-        """Hours of the charts."""
+        """Hours of the charts and cards."""
         if isinstance(data, int | float):
-            self._in_thread("reading the charts", lambda: self.inspector.span(data))
+            self.inspector.span(data)
+            self._in_thread("reading the charts", self._look)
+
+    def vue_compare(self, data: object) -> None:
+        """What do the failing jobs share: those of a signature, or all of the queue."""
+        self._in_thread("comparing jobs", lambda: self.insight.compare(str(data or "")))
+
+    def vue_stop_comparing(self, data: object) -> None:
+        """End the comparison, or put its answer away."""
+        self._in_thread("comparing jobs", self.insight.stop)
+
+    def _look(self) -> None:
+        details = self.inspector.details
+        if details:
+            opened = self.board.queue(details["queue"])
+            self.insight.look(details["queue"], details["hours"], opened.workers if opened else 0)
 
     def vue_open_job(self, data: object) -> None:
         """Job details."""

@@ -1,4 +1,4 @@
-"""What the details of a queue and of a job show: filter, page, counts, trend, history, payload; knows no widget.
+"""What the details of a queue and of a job show: filter, page, counts, history, payload; knows no widget.
 
 Every method reads through the Workbench in the caller's thread (the dashboard calls them from threads of its own). An
 answer that was overtaken by a newer question is dropped.
@@ -10,7 +10,6 @@ import threading
 import time
 from typing import Any, Final
 
-from traitlets import Any as AnyTrait
 from traitlets import Dict, HasTraits
 
 from queuemon.contract import Keys
@@ -25,11 +24,8 @@ from queuemon.workbench import Workbench
 #: The status tabs, in order; "all" has no condition.
 TABS: Final = ("all", "waiting", "scheduled", "active", "stuck", "completed", "failed", "expired")
 
-#: Hours of the charts that can be chosen.
-SPANS: Final = (1, 6, 24, 168)
-
-#: The charts are read again at most this often.
-TREND_SECONDS: Final = 10.0
+#: Hours of the charts and cards that can be chosen.
+SPANS: Final = (0.25, 1, 6, 24, 168)
 
 #: An open job is read again with each refresh while that costs no more than this.
 CHEAP_SECONDS: Final = 0.3
@@ -47,8 +43,6 @@ class Inspector(HasTraits):
     page = Dict()
     #: The open job; empty when none is.
     job = Dict()
-    #: Values for the charts of the open queue (a Trend), None until read.
-    trend = AnyTrait(None, allow_none=True)
 
     def __init__(self, workbench: Workbench, board: Board) -> None:
         super().__init__()
@@ -58,16 +52,13 @@ class Inspector(HasTraits):
         self._lock = threading.RLock()
         self._question = 0
         self._cursors: list[str | None] = [None]
-        self._trend_read = 0.0
         self._job_cost = 0.0
 
     # ------------------------------------------------------------------------------------------------------ queue
 
     def open(self, queue: str, status: str = "all") -> None:
-        """Show a queue's charts and jobs, newest first."""
+        """Show a queue's jobs, newest first."""
         with self._lock:
-            self.trend = None
-            self._trend_read = 0.0
             self.page = {}
             self.details = {
                 "queue": queue,
@@ -78,13 +69,12 @@ class Inspector(HasTraits):
                 "counts": tab_counts(self._board.queue(queue)),
             }
         self.ask(status=status, text="")
-        self.read_trend()
 
     def close(self) -> None:
         """Show no queue."""
         with self._lock:
             self._question += 1
-            self.details, self.page, self.trend = {}, {}, None
+            self.details, self.page = {}, {}
 
     def ask(self, *, status: str, text: str) -> None:
         """The first page for another tab or filter; a filter that does not parse is answered beside its box."""
@@ -113,12 +103,10 @@ class Inspector(HasTraits):
             self._read_page(self._cursors[-1])
 
     def span(self, hours: float) -> None:
-        """Another window for the charts."""
+        """Another window for the charts and cards."""
         with self._lock:
-            if not self.details or hours not in SPANS:
-                return
-            self.details = self.details | {"hours": hours}
-        self.read_trend()
+            if self.details and hours in SPANS:
+                self.details = self.details | {"hours": hours}
 
     def refresh(self) -> None:
         """With every refresh of the board: new values into what is open, nothing moved or replaced under the hand."""
@@ -128,18 +116,8 @@ class Inspector(HasTraits):
                 self.details = self.details | {"counts": tab_counts(self._board.queue(self.details["queue"]))}
         if opened:
             self._refresh_page()
-            if time.monotonic() - self._trend_read >= TREND_SECONDS:
-                self.read_trend()
         if self.job and not self.job.get("gone") and self._job_cost <= CHEAP_SECONDS:
             self.open_job(self.job["id"], again=True)
-
-    def read_trend(self) -> None:
-        """Fetch what the charts show."""
-        queue, hours = self.details.get("queue"), self.details.get("hours", 6)
-        self._trend_read = time.monotonic()
-        trend = self._workbench.trends(queue, hours=hours)
-        if self.details.get("queue") == queue and self.details.get("hours") == hours:
-            self.trend = trend
 
     def filter(self) -> JobFilter:
         """The filter of the open queue, tab and box; raises FilterError for what the box holds."""

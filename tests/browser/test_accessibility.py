@@ -59,9 +59,11 @@ def test_axe_finds_nothing_serious_on_any_screen(tmp_path: Path, open_page: Call
         checked.look(BOARD)
 
         page.get_by_label(f"View details of {MRR}").click()
-        page.wait_for_selector(".qm-charts .main-svg", timeout=30_000)
+        page.wait_for_selector(".qm-charts .main-svg", timeout=60_000)
         page.locator("[data-tab=failed]").click()
         page.locator("tr.qm-job").nth(11).wait_for()
+        page.get_by_role("button", name="What do they share?", exact=True).click()
+        page.locator("[data-finding]").wait_for()
         checked.look(BOARD)
         page.get_by_role("button", name="Drift", exact=True).click()
         page.locator("[data-sign]").wait_for()

@@ -128,7 +128,7 @@ def test_from_a_queue_to_a_job_to_its_retry(dashboard: Any, lab: Server) -> None
     watched = dashboard()
     page: Page = watched.page
     page.get_by_label(f"View details of {MRR}").click()
-    page.wait_for_selector(".qm-charts .js-plotly-plot .main-svg", timeout=30_000)
+    page.wait_for_selector(".qm-charts .js-plotly-plot .main-svg", timeout=60_000)
     page.locator("[data-tab=failed]").click()
     expect(page.locator("tr.qm-job")).to_have_count(12)
     page.locator("tr.qm-job").first.click()
@@ -150,6 +150,51 @@ def test_from_a_queue_to_a_job_to_its_retry(dashboard: Any, lab: Server) -> None
     expect(page.locator("tr.qm-job")).to_have_count(11)
     expect(page.locator("[data-action=retry]")).to_contain_text("fixed by #812")
     assert json.loads(lab.run("import json; print(json.dumps([r for _, r in wb.applied]))")) == ["fixed by #812"]
+    assert watched.errors == []
+
+
+def test_the_cards_say_why_and_lead_to_the_jobs(dashboard: Any, lab: Server) -> None:
+    watched = dashboard("import threading\nwb.gates['explain'] = threading.Event()\n")
+    page: Page = watched.page
+    page.get_by_label(f"View details of {MRR}").click()
+    causes, contrast = page.locator("[data-qm=causes]"), page.locator("[data-qm=contrast]")
+    expect(causes.locator("[data-cause]")).to_contain_text("Division by zero in MRR calculation", timeout=30_000)
+    expect(causes).to_contain_text("36 failed attempts")
+    expect(causes).to_contain_text("new since deploy analytics 2026.47.0")
+    expect(page.locator("[data-qm=onset]")).to_contain_text("1 min after deploy analytics 2026.47.0.")
+    expect(page.locator("[data-qm=forecast]")).to_contain_text("Never with 2 workers")
+    box, matching = page.get_by_label("Filter the jobs"), page.get_by_role("button", name="Retry all 12 matching")
+
+    causes.get_by_role("button", name="Only these: Division by zero").click()
+    expect(box).to_have_value("signature:000000000001")
+    expect(page.locator("[data-tab=failed]")).to_have_attribute("aria-selected", "true")
+    expect(matching).to_be_in_viewport()
+    causes.get_by_role("button", name="Example of Division by zero").click()
+    expect(page.get_by_role("dialog", name="Job details")).to_contain_text("ZeroDivisionError")
+    page.get_by_role("button", name="Close the job").click()
+
+    causes.get_by_role("button", name="What do they share: Division by zero").click()
+    expect(contrast.get_by_role("status")).to_contain_text("Comparing")
+    contrast.get_by_role("button", name="Stop").click()
+    expect(contrast).to_be_hidden()
+    lab.run("wb.gates.pop('explain').set()")
+    causes.get_by_role("button", name="What do they share?", exact=True).click()
+    expect(contrast.locator("[data-finding='1']")).to_contain_text("payload.active_subscriptions=0", timeout=10_000)
+    expect(contrast).to_contain_text("One condition explains 100 % of the 12 failing jobs.")
+    expect(contrast).to_contain_text("10 % were drawn")
+    contrast.get_by_role("button", name="Only these: payload.active_subscriptions=0").click()
+    expect(box).to_have_value("payload.active_subscriptions=0")
+    lab.run("wb.condition = ''")
+    causes.get_by_role("button", name="What do they share?", exact=True).click()
+    expect(contrast).to_contain_text("Nothing separates the 12 failing jobs")
+
+    page.get_by_role("button", name="15 min", exact=True).click()
+    expect(page.locator(".qm-charts")).to_have_attribute("aria-label", re.compile("over the last 15 min"))
+    wait_until(lambda: "per 30 s" in page.locator(".qm-charts").inner_text(), timeout=20, message="the other window")
+    lab.run("from queuemon.errors import StoreTimeout; wb.failing['failures'] = StoreTimeout('too slow', store='x')")
+    page.get_by_role("button", name="24 h", exact=True).click()
+    expect(causes).to_contain_text("too slow.", timeout=20_000)
+    expect(causes.locator("[data-cause]")).to_contain_text("Division by zero")
     assert watched.errors == []
 
 
@@ -263,7 +308,7 @@ def test_a_failed_click_is_answered_in_view_moves_nothing_and_is_marked_when_the
     page.get_by_label("Refresh every").select_option("1")
     page.get_by_label(f"View details of {MRR}").click()
     page.locator("tr.qm-job").first.wait_for()
-    page.wait_for_selector(".qm-charts .main-svg", timeout=30_000)
+    page.wait_for_selector(".qm-charts .main-svg", timeout=60_000)
     page.locator("[data-tab=failed]").click()
     expect(page.locator("tr.qm-job")).to_have_count(12)
     page.locator("tr.qm-job input").last.check()
@@ -386,6 +431,8 @@ held = dict(since=fake.utc(), until=None, action_id=None, hard=True)
 wb.holders = [fake.Pause(queue=name, holder=bad, reason=bad, **held)]
 wb.signs = [fake.WatchLine(number=13, title=bad, queue=name, count=1, proven=True, since=fake.utc(), detail=bad)]
 wb.drifted = {13: 1}
+wb.condition = "payload.x='<img src=x onerror=window.pwned=5>{{7*7}}'"
+wb.happened = (fake.Happened(at=fake.utc(60), kind=bad, target=bad, actor=bad, why=bad),)
 done = wb.apply(wb.plan("retry", "queue:warmup:process status:failed"), reason=bad)
 wb._update(done.id, target=name, actor=bad, summary=bad, options={"to": bad, "of": bad})
 wb.became[done.id] = [fake.JobOutcome(job_id=fake.uuid4(), outcome="skipped", why=bad)]
@@ -398,6 +445,13 @@ def test_hostile_text_stays_text_everywhere(dashboard: Any) -> None:
     row = page.locator("[data-queue^='<img']")
     expect(row.locator("code")).to_contain_text("{{constructor.constructor(")
     row.get_by_role("button", name=re.compile("^View details")).click()
+    cause = page.locator("[data-cause]")
+    expect(cause).to_contain_text("<script>window.pwned=3</script>", timeout=30_000)
+    cause.get_by_role("button", name=re.compile("^What do they share")).click()
+    expect(page.locator("[data-finding]")).to_contain_text("<img src=x onerror=window.pwned=5>{{7*7}}")
+    page.locator(".qm-charts .main-svg").first.wait_for(timeout=60_000)
+    expect(page.locator(".qm-charts")).to_contain_text("<script>window.pwned")
+    page.locator(".qm-charts .bars path").last.hover(force=True)
     page.locator("tr.qm-job").first.click()
     expect(page.get_by_role("dialog", name="Job details")).to_contain_text("<script>window.pwned=3</script>")
     page.get_by_role("button", name="Delete Job").click()
@@ -428,7 +482,7 @@ def test_nothing_spills_over_at_either_size(dashboard: Any, width: int, height: 
     page: Page = dashboard(width=width, height=height).page
     page.get_by_label(f"View details of {MRR}").click()
     page.wait_for_selector("tr.qm-job")
-    page.wait_for_selector(".qm-charts .main-svg", timeout=30_000)
+    page.wait_for_selector(".qm-charts .main-svg", timeout=60_000)
     page.wait_for_timeout(500)
     wide = page.evaluate(
         """() => { const q = document.querySelector('[data-qm=dashboard]');

@@ -24,14 +24,14 @@ import queuemon
 wb = fake.FakeWorkbench()
 """
 
-#: Numbers grow by a digit, health changes, a job's state changes: all that a refresh brings in life.
+#: Numbers grow by a digit, health changes, a warning comes and goes: all that a refresh brings in life.
 LIFE = """
 import threading
 look = wb.snapshot
 def lively():
     n = wb.snapshots
     for name in ("email-sending:high", "warmup:process"):
-        wb.queue_stats[name] = fake.stats(name, waiting=7 if n % 2 else 1_234_567, active=n % 3 * 111, stuck=0)
+        wb.queue_stats[name] = fake.stats(name, waiting=7 if n % 2 else 1_234_567, active=n % 3 * 111, stuck=n % 2)
     return look()
 wb.snapshot = lively
 """
@@ -86,7 +86,10 @@ def test_sort_page_selection_half_a_filter_and_scroll_survive(board: Page, opera
     page = board
     page.get_by_role("button", name="Failed", exact=True).click()
     page.get_by_label("View details of queue:email-sending", exact=True).click()
-    page.wait_for_selector(".qm-charts .main-svg", timeout=30_000)
+    page.wait_for_selector(".qm-charts .main-svg", timeout=60_000)
+    page.locator("[data-cause]").first.wait_for(timeout=30_000)
+    page.get_by_role("button", name="What do they share?", exact=True).click()
+    page.locator("[data-finding]").wait_for()
     page.get_by_label("Older jobs").click()
     expect(page.locator(".qm-pager")).to_contain_text("51–100")
     page.locator("tr.qm-job input").nth(1).check()
@@ -95,7 +98,7 @@ def test_sort_page_selection_half_a_filter_and_scroll_survive(board: Page, opera
     box.fill("error:Divi")
     page.keyboard.press("Home")
     page.keyboard.press("ArrowRight")
-    mark(page, "tr.qm-job", "[data-queue]", ".main-svg")
+    mark(page, "tr.qm-job", "[data-queue]", ".main-svg", "[data-cause]", "[data-finding]")
     page.wait_for_timeout(600)
     watch_shifts(page)
     before = state(page)
@@ -130,7 +133,7 @@ def test_an_open_confirmation_survives_with_all_that_was_typed(board: Page, oper
 def test_an_open_job_keeps_its_folded_payload_and_its_scroll(board: Page, operator_lab: Server) -> None:
     page = board
     page.get_by_label(f"View details of {MRR}").click()
-    page.wait_for_selector(".qm-charts .main-svg", timeout=30_000)
+    page.wait_for_selector(".qm-charts .main-svg", timeout=60_000)
     page.locator("tr.qm-job").first.click()
     job = page.locator("[data-qm=job]")
     job.get_by_role("button", name="Collapse filters").click()

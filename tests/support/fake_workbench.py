@@ -38,11 +38,11 @@ from queuemon.model import (
     RedisPlace,
     RedisQueue,
     Snapshot,
-    Trend,
-    TrendPoint,
     WorkerInfo,
 )
 from queuemon.store.names import queue_named
+from queuemon.store.timeline import Happened  # noqa: F401 (for what tests make up)
+from tests.support.fake_insight import FakeInsight
 
 #: name → (priority, active, waiting, completed in the last hour, failed, desired workers)
 FIVE = {
@@ -213,10 +213,11 @@ def drift_report(counts: dict[int, int], *, deep: bool = False, complete: bool =
     )  # fmt: skip
 
 
-class FakeWorkbench:
+class FakeWorkbench(FakeInsight):
     """Answers like a Workbench over made-up values that tests may replace at any time; counts its reads."""
 
     def __init__(self, settings: Settings | None = None) -> None:
+        super().__init__()
         self.settings = settings or Settings(profile="demo", colour="blue", embedded=True)
         self.queue_stats = {name: stats(name) for name in FIVE}
         self.jobs_of: dict[str, list[Job]] = {
@@ -306,20 +307,6 @@ class FakeWorkbench:
     def all_jobs(self) -> list[Job]:
         """Every job of every queue."""
         return [j for jobs in self.jobs_of.values() for j in jobs]
-
-    def trends(self, queue: str | None = None, *, hours: float = 6.0) -> Trend:
-        """A rhythm with a burst of failures."""
-        width = 180
-        points = tuple(
-            TrendPoint(
-                at=utc((120 - n) * width),
-                arrived=200 + 60 * (n % 7) + self._random.randint(0, 20),
-                completed=195 + 58 * (n % 7) + self._random.randint(0, 20),
-                failed=self._random.randint(8, 20) if 70 < n < 84 else self._random.randint(0, 2),
-            )
-            for n in range(120)
-        )
-        return Trend(queue=queue, bucket_seconds=width, points=points)
 
     def plan(self, kind: ActionKind | str, target: Any, **options: Any) -> Plan:
         """What would change."""

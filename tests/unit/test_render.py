@@ -266,13 +266,3 @@ def test_the_figure_shows_whole_buckets_of_throughput_and_every_failure() -> Non
     figure = charts.trend_figure(trend(5))
     assert [t.name for t in figure.data] == list(charts.TRACES)
     assert [list(t.y) for t in figure.data] == [[0, 1, 2, 3], [0, 2, 4, 6], [0, 1, 2, 0, 1]]
-
-
-def test_a_living_figure_takes_new_values_without_being_rebuilt() -> None:
-    figure = charts.trend_figure(trend(5))
-    traces = figure.data
-    charts.update_trend(figure, trend(3))
-    assert all(a is b for a, b in zip(figure.data, traces, strict=True))
-    assert [len(t.x) for t in figure.data] == [2, 2, 3]
-    charts.update_trend(figure, None)
-    assert [len(t.x) for t in figure.data] == [0, 0, 0]

@@ -216,13 +216,12 @@ def inspector(bench: fake.FakeWorkbench) -> Inspector:
     return Inspector(bench, found)  # type: ignore[arg-type]
 
 
-def test_opening_a_queue_reads_its_page_its_counts_and_its_trend(inspector: Inspector) -> None:
+def test_opening_a_queue_reads_its_page_and_its_counts(inspector: Inspector) -> None:
     inspector.open("analytics:daily-aggregate", "failed")
     assert inspector.details["title"] == "queue:analytics:daily-aggregate"
     assert inspector.details["counts"]["failed"] == 12
     assert len(inspector.page["rows"]) == 12
     assert inspector.page["matching"] == {"value": 12, "text": "12"}
-    assert inspector.trend.queue == "analytics:daily-aggregate"
 
 
 def test_paging_goes_by_cursor_and_back(inspector: Inspector) -> None:
@@ -294,7 +293,7 @@ def test_closing_the_details_drops_what_is_still_being_read(inspector: Inspector
     inspector.close()
     inspector.refresh()
     inspector.ask(status="failed", text="")
-    assert (inspector.details, inspector.page, inspector.trend) == ({}, {}, None)
+    assert (inspector.details, inspector.page) == ({}, {})
 
 
 def test_a_job_without_a_record_of_its_attempts_shows_its_last_error_all_the_same(bench: fake.FakeWorkbench) -> None:
