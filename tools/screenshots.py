@@ -60,7 +60,7 @@ class Camera:
         shot = Image.open(io.BytesIO(page.screenshot(animations="disabled"))).convert("RGB")
         path = self.folder / theme / f"{name}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
-        few = shot.quantize(256, method=Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE)
+        few = shot.quantize(256, method=Image.Quantize.MEDIANCUT, kmeans=1, dither=Image.Dither.FLOYDSTEINBERG)
         few.save(path, optimize=True)
         size = path.stat().st_size
         print(f"{path.parent.name}/{path.name} {size:,} bytes")

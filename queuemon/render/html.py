@@ -376,7 +376,11 @@ def _group(title: str, group: Sequence[Breakdown]) -> Safe:
 def plan_text(value: Plan) -> str:
     """The plan in one line."""
     what = f"{value.count:,} {'job' if value.count == 1 else 'jobs'}" if value.kind.bulk else clean(value.target, 120)
-    options = ", ".join(f"{k} {v}" for k, v in value.options.items() if v is not None)
+    # What it names one by one stands in its breakdowns; a payload is nobody's headline.
+    told = {
+        k: v for k, v in value.options.items() if v not in (None, False, "") and not isinstance(v, dict | list | tuple)
+    }
+    options = ", ".join(f"{k.replace('_', ' ')} {v}" for k, v in told.items() if k != "payload")
     return f"Plan: {value.kind.value} {what}" + (f" ({clean(options)})" if options else "")
 
 
