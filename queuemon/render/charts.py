@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
 from typing import TYPE_CHECKING, Any, Final
 
 from queuemon.model import Trend, TrendPoint
@@ -108,3 +109,29 @@ def trend_figure(trend: Trend | None) -> go.Figure:
         bargap=0.15,
     )
     return base
+
+
+def living(figure: go.Figure) -> go.FigureWidget:
+    """A figure as a widget whose values can be changed in place, with what the page needs to draw it (5 MB, once).
+
+    plotly makes itself known to the page empty and sends its values after; a page that draws in between shows bare
+    axes for ever (plotly/plotly.py, issue 4998). Here it is made known with its values.
+    """
+    widget = _late()(figure)
+    widget._config = {"responsive": True, "displayModeBar": False, "displaylogo": False}
+    widget.open()
+    return widget
+
+
+@cache
+def _late() -> Any:
+    import plotly.graph_objects as go
+
+    class LateFigureWidget(go.FigureWidget):  # type: ignore[misc]
+        """Opens its comm once it holds its values."""
+
+        def open(self) -> None:
+            if self._widget_layout:
+                super().open()
+
+    return LateFigureWidget

@@ -14,7 +14,7 @@ from queuemon.analysis.durations import Durations
 from queuemon.analysis.failures import Cause, Failures
 from queuemon.analysis.onset import Onset
 from queuemon.analysis.timeline import Timeline, pauses
-from queuemon.render.charts import ARRIVED, COMPLETED, FAILED, GRID, INK
+from queuemon.render.charts import ARRIVED, COMPLETED, FAILED, GRID, INK, living
 from queuemon.render.failures import COLOURS, PATTERNS, REST, literal, short
 from queuemon.render.text import clean, duration
 from queuemon.render.timeline import DEPTH, label
@@ -88,11 +88,8 @@ def figure(curves: Curves, *, live: bool = False) -> go.Figure:
         font={"family": "system-ui, sans-serif", "size": 12, "color": INK},
         hoverlabel={"bgcolor": "#1f2630", "font": {"color": "#e6edf3", "size": 12}, "bordercolor": "#1f2630"},
     )  # fmt: skip
-    if live:
-        made = go.FigureWidget(made)
-        made._config = {"responsive": True, "displayModeBar": False, "displaylogo": False}
     update(made, curves)
-    return made
+    return living(made) if live else made
 
 
 def update(made: Any, curves: Curves) -> None:

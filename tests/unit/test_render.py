@@ -8,6 +8,7 @@ from html.parser import HTMLParser
 from typing import Any
 from uuid import uuid4
 
+import comm
 import pytest
 
 import queuemon
@@ -266,3 +267,15 @@ def test_the_figure_shows_whole_buckets_of_throughput_and_every_failure() -> Non
     figure = charts.trend_figure(trend(5))
     assert [t.name for t in figure.data] == list(charts.TRACES)
     assert [list(t.y) for t in figure.data] == [[0, 1, 2, 3], [0, 2, 4, 6], [0, 1, 2, 0, 1]]
+
+
+def test_a_living_figure_reaches_the_page_with_its_values(monkeypatch: pytest.MonkeyPatch) -> None:
+    opened: list[Any] = []
+    make = comm.create_comm
+    monkeypatch.setattr(comm, "create_comm", lambda **given: opened.append(given) or make(**given))
+    figure = charts.living(charts.trend_figure(trend(5)))
+    state = next(given["data"]["state"] for given in opened if "_widget_data" in given.get("data", {}).get("state", {}))
+    assert [t["name"] for t in state["_widget_data"]] == list(charts.TRACES)
+    assert state["_widget_layout"]["height"] == 310
+    assert state["_config"]["displayModeBar"] is False
+    figure.close()
