@@ -20,6 +20,7 @@ from traitlets import Bool, Dict, List, Unicode
 from queuemon.errors import QueuemonError
 from queuemon.model import ActionKind, ActionResult, RedisHalf
 from queuemon.render import html, queue_charts
+from queuemon.views.alerts import Alerts
 from queuemon.views.audit import Audit
 from queuemon.views.confirm import Confirmation
 from queuemon.views.drift import Drift
@@ -38,6 +39,7 @@ TEMPLATES: Final = Path(__file__).parent / "templates"
 #: The parts of the page, each a template of its own.
 PARTS: Final = (
     "strip",
+    "alerts",
     "queues",
     "details",
     "insight",
@@ -69,6 +71,7 @@ class Dashboard(VuetifyTemplate):
 
     strip = Dict().tag(sync=True)
     rows: List[Any] = List().tag(sync=True)
+    alerts: List[Any] = List().tag(sync=True)
     activity: List[Any] = List().tag(sync=True)
     problems: List[Any] = List().tag(sync=True)
     toast = Dict().tag(sync=True)
@@ -99,6 +102,7 @@ class Dashboard(VuetifyTemplate):
         self.listed = ALONE if part == "activity" else ACTIVITY
         self.board = Board(workbench.settings, interval=interval)
         self.trouble = Problems(workbench.settings)
+        self.bell = Alerts(workbench.settings)
         self.inspector = Inspector(workbench, self.board)
         self.insight = Insight(workbench, self._in_thread)
         self.runs = Runs()
@@ -111,6 +115,7 @@ class Dashboard(VuetifyTemplate):
         for state, names in (
             (self.board, ["strip", "rows", "activity", "toast"]),
             (self.trouble, ["problems"]),
+            (self.bell, ["alerts"]),
             (self.inspector, ["details", "page", "job"]),
             (self.insight, ["causes", "story", "contrast"]),
             (self.confirmation, ["plan"]),
@@ -183,6 +188,7 @@ class Dashboard(VuetifyTemplate):
         watch("refresh", self._read_board)
         self._first.set()
         watch("looking for drift", self._quietly(self._watch_drift))
+        watch("judging alerts", self._judge_alerts)
         watch("refreshing the details", self._quietly(self.inspector.refresh))
         watch("reading the cards", self._tick_cards)
         watch("refreshing the action", self._quietly(self.audit.refresh))
@@ -190,6 +196,10 @@ class Dashboard(VuetifyTemplate):
     def _tick_cards(self) -> None:
         opened = self.board.queue(self.inspector.details.get("queue", ""))
         self.insight.tick(opened.workers if opened else None)
+
+    def _judge_alerts(self) -> None:
+        if self.board.snapshot is not None:
+            self.bell.look(self.board.snapshot, self.drift.seen)
 
     def _watch_drift(self) -> None:
         self.drift.tick()

@@ -54,6 +54,8 @@ class Drift(HasTraits):
         self._aside: dict[str, int] | None = None
         self._watch = workbench.drift_watch()
         self._ticked = -TICK_SECONDS
+        #: The value behind `watch`.
+        self.seen: DriftWatch | None = None
         #: The value behind `report`.
         self.found: DriftReport | None = None
 
@@ -62,7 +64,8 @@ class Drift(HasTraits):
         if time.monotonic() - self._ticked < TICK_SECONDS:
             return
         self._ticked = time.monotonic()
-        self.watch = watch_values(self._watch.tick(), self._keys)
+        self.seen = self._watch.tick()
+        self.watch = watch_values(self.seen, self._keys)
 
     def read_quarantine(self, redis: RedisHalf) -> None:
         """With every refresh: read what was set aside where its number has changed."""
