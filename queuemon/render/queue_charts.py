@@ -22,10 +22,11 @@ from queuemon.render.timeline import DEPTH, label
 if TYPE_CHECKING:
     import plotly.graph_objects as go
 
-#: Most points of a curve, and of the marks those that are drawn and those that are named.
+#: Most points of a curve, and most marks.
 POINTS: Final = 180
 MARKS: Final = 40
-NAMED: Final = 12
+#: Of the width of the charts that a letter of a name takes.
+WIDTH: Final = 0.0075
 
 #: p50, p95, p99: one hue, ever darker and thinner, so that they are told apart without colour.
 TOOK: Final = (("p50", "#3f9a8c", 2.2, "solid"), ("p95", "#3f9a8c", 1.4, "dash"), ("p99", "#3f9a8c", 1.0, "dot"))
@@ -242,16 +243,22 @@ def _layout(curves: Curves) -> dict[str, Any]:
         }
         for text, domain in zip(titles(curves), _DOMAINS, strict=True)
     ]  # fmt: skip
-    for n, h in enumerate(happened):
+    taken: list[list[tuple[float, float]]] = [[], []]
+    for h in reversed(happened):
         deploy = h.kind == "deploy"
         pen = {"color": INK, "width": 1.2 if deploy else 1, "dash": "solid" if deploy else "dot"}
         shapes.append({**across, "x0": _stamp(h.at), "x1": _stamp(h.at), "line": pen, "opacity": 0.75})
-        if n >= len(happened) - NAMED:
-            left = h.at < low + 0.7 * (high - low)
+        text, place = _brief(label(h)), (h.at - low) / (high - low)
+        left = place < 0.7
+        span = (place, place + WIDTH * len(text)) if left else (place - WIDTH * len(text), place)
+        # The newest names first, on two lines; one that would lie on another is left out: its line stays.
+        level = next((k for k, held in enumerate(taken) if all(span[1] < a or b < span[0] for a, b in held)), None)
+        if level is not None:
+            taken[level].append(span)
             words.append(
                 {
-                    "text": literal(_brief(label(h))), "x": _stamp(h.at), "xref": "x", "yref": "paper", "y": 1,
-                    "yshift": 16 + 13 * (n % 2), "xanchor": "left" if left else "right", "yanchor": "bottom",
+                    "text": literal(text), "x": _stamp(h.at), "xref": "x", "yref": "paper", "y": 1,
+                    "yshift": 16 + 13 * level, "xanchor": "left" if left else "right", "yanchor": "bottom",
                     "showarrow": False, "font": {"size": 10, "color": INK},
                     "hovertext": literal(clean(f"{h.kind} {h.target}", 120)),
                 }

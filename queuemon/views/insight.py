@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any, Final
 
@@ -19,7 +20,7 @@ from queuemon.analysis.explanation import Explanation, Finding
 from queuemon.analysis.failures import Cause, Failures
 from queuemon.analysis.forecast import Forecast
 from queuemon.analysis.investigation import began
-from queuemon.analysis.onset import Onset
+from queuemon.analysis.onset import Change, Onset
 from queuemon.errors import QueuemonError
 from queuemon.filters import JobFilter, quote
 from queuemon.render.explain import LAST_ATTEMPT, SHOWN, p_text, ratio
@@ -147,15 +148,16 @@ class Insight(HasTraits):
                 seen, error = self._part(lambda: self._workbench.history(queue, window))
                 if seen is not None:
                     onset = self._workbench.onset(timeline=seen)
-                    story |= onset_values(onset, hours)
                 story["onsetError"] = error
+                failures, causes_error = self._part(lambda: self._workbench.failures(queue, window, limit=CAUSES))
+                listed = {} if failures is None else causes_values(failures)
+                self._show(mine, causes={**listed, "error": causes_error, "loading": False})
+                if onset is not None:
+                    story |= onset_values(onset, hours, failures)
                 future, story["forecastError"] = self._part(lambda: self._workbench.forecast(queue, others))
                 if future is not None:
                     story |= forecast_values(future)
                 self._show(mine, onset, story={**story, "loading": False})
-                failures, error = self._part(lambda: self._workbench.failures(queue, window, limit=CAUSES))
-                listed = {} if failures is None else causes_values(failures)
-                self._show(mine, causes={**listed, "error": error, "loading": False})
                 took, _ = self._part(lambda: self._workbench.durations(queue, window))
                 if seen is not None:
                     last = self.curves or Curves(timeline=seen)
@@ -256,10 +258,15 @@ def cause_values(c: Cause) -> dict[str, Any]:
     }
 
 
-def onset_values(onset: Onset, hours: float) -> dict[str, Any]:
-    """The changes of the window, the newest first."""
+def onset_values(onset: Onset, hours: float, failures: Failures | None = None) -> dict[str, Any]:
+    """The changes of the window, the newest first; of deploys side by side the one that an error is new since."""
+    new = {c.new_since for c in failures.causes} if failures else set()
+
+    def told_of(c: Change) -> Change:
+        return replace(c, near=tuple(sorted(c.near, key=lambda h: h.kind != "deploy" or h.target not in new)))
+
     changes = [
-        {"text": clean(told(c.sentence), 300), "bad": c.rose, "at": c.at.timestamp()}
+        {"text": clean(told(told_of(c).sentence), 300), "bad": c.rose, "at": c.at.timestamp()}
         for c in reversed(onset.changes[-CHANGES:])
     ]
     return {

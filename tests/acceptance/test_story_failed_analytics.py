@@ -5,6 +5,8 @@ from __future__ import annotations
 import pytest
 from playwright.sync_api import Locator, expect
 
+from queuemon.demo import deploys
+from queuemon.demo.queues import EMAIL
 from tests.support.story import ANSWER, REFRESHED, Story, colour, wait_for_charts
 from tests.support.wait import wait_until
 
@@ -19,6 +21,23 @@ pytestmark = [pytest.mark.acceptance, pytest.mark.browser, pytest.mark.timeout(6
 def listed(details: Locator) -> set[str]:
     """Ids of the jobs on the page of the list."""
     return set(details.locator("tr[data-job]").evaluate_all("rows => rows.map(r => r.dataset.job)"))
+
+
+def shared(details: Locator, error: str, deploy: str, conditions: set[str]) -> None:
+    """Read the cards: the cause, new since its deploy; what its jobs share; and make just these the list."""
+    answer = 1_000 * REFRESHED
+    cause = details.locator("[data-cause]", has_text=error)
+    expect(cause).to_contain_text(f"new since deploy {deploy}", timeout=answer)
+    expect(details.locator("[data-qm=onset]")).to_contain_text(f"after deploy {deploy}.", timeout=answer)
+    cause.get_by_role("button", name="What do they share").click()
+    finding = details.locator("[data-finding='1']")
+    expect(finding).to_be_visible(timeout=answer)
+    assert set(finding.locator("code").inner_text().split()) == conditions
+    expect(finding).to_contain_text("100 % of the failing")
+    finding.get_by_role("button", name="Only these").click()
+    expect(details.get_by_role("tab", name="Failed")).to_have_attribute("aria-selected", "true", timeout=answer)
+    cause.get_by_role("button", name="Only these").click()
+    expect(details.get_by_label("Filter the jobs")).to_have_value(f"signature:{cause.get_attribute('data-cause')}")
 
 
 def test_failed_analytics(story: Story) -> None:
@@ -45,6 +64,16 @@ def test_failed_analytics(story: Story) -> None:
     assert listed(details) == {str(i) for i in failed}
     wait_for_charts(page)
     story.picture("failed-jobs")
+
+    # The cards above them say which error, since which deploy, and what those jobs share, and lead to just these jobs.
+    shared(details, ERROR, deploys.MRR.shipped, {"payload.active_subscriptions=0"})
+    expect(details.get_by_role("button", name="Retry all 12 matching")).to_be_visible(timeout=answer)
+    expect(jobs).to_have_count(12)
+    story.picture("only-these")
+    details.locator(".qm-charts").scroll_into_view_if_needed()
+    story.picture("why")
+    details.get_by_role("button", name="Clear the filter").click()
+    details.get_by_role("button", name="Put the answer away").click()
 
     # The first of them says why.
     first = jobs.first.get_attribute("data-job")
@@ -110,5 +139,14 @@ def test_failed_analytics(story: Story) -> None:
         "SELECT kind, planned, done, gone, state, reason FROM queuemon.actions WHERE started_at >= %s", [began]
     )
     assert actions[-1] == ("retry", 12, 12, 0, "done", WHY)
+
+    # Another day, another deploy: two conditions at once.
+    company.queuemon("demo", "scenario", "bad-template")
+    page.keyboard.press("Escape")
+    page.get_by_role("button", name=f"View details of queue:{EMAIL}", exact=True).click()
+    mail = page.get_by_role("region", name=f"Details of queue:{EMAIL}", exact=True)
+    both = {"payload.template=spring-sale-v2", "payload.region=eu-west"}
+    shared(mail, "Missing helper", deploys.TEMPLATE.shipped, both)
+    story.picture("bad-template")
     assert story.watched.errors == []
     assert story.watched.outside == []
