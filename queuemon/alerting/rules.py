@@ -351,7 +351,8 @@ RULES: Final[Sequence[Rule]] = (
     Rule(
         name="QueuemonExporterDown",
         severity=Severity.CRITICAL,
-        expr='max by (job) (up{job=~"queuemon.*"}) == 0 or absent(queuemon_up)',
+        # One alert, not two: an exporter that is down leaves no `queuemon_up` either.
+        expr='max by (job) (up{job=~"queuemon.*"}) == 0 or absent(queuemon_up) unless on () up{job=~"queuemon.*"}',
         look=None,
         unit=Unit.JOBS,
         for_seconds=120,

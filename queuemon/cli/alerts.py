@@ -46,6 +46,13 @@ def rules() -> None:
     typer.echo(rule_file(), nl=False)
 
 
+def alertmanager() -> None:
+    """Print an example of Alertmanager's configuration (0.25 or newer) that pages through PagerDuty."""
+    from importlib.resources import files
+
+    typer.echo((files("queuemon.alerting") / "alertmanager.yml").read_text(encoding="utf-8"), nl=False)
+
+
 def check(
     ctx: typer.Context,
     drift: Annotated[bool, typer.Option(help="Look for drift too.")] = True,

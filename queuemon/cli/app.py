@@ -144,7 +144,14 @@ _add(_quarantine, None, list_=drift.list_, adopt=drift.adopt, discard=drift.disc
 app.add_typer(_quarantine, name="quarantine", rich_help_panel=FIX)
 
 _alerts = typer.Typer(help="Alerts: rules for Prometheus, check, watch.", no_args_is_help=True, **PLAIN)
-_add(_alerts, None, rules=alerts.rules, check=alerts.check, watch=alerts.watch)
+_add(
+    _alerts,
+    None,
+    rules=alerts.rules,
+    alertmanager=alerts.alertmanager,
+    check=alerts.check,
+    watch=alerts.watch,
+)
 app.add_typer(_alerts, name="alerts", rich_help_panel=RUN)
 
 _runbook = typer.Typer(
