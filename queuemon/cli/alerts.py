@@ -53,6 +53,15 @@ def alertmanager() -> None:
     typer.echo((files("queuemon.alerting") / "alertmanager.yml").read_text(encoding="utf-8"), nl=False)
 
 
+def grafana() -> None:
+    """Print a board for Grafana (10 or newer): Dashboards > New > Import."""
+    from json import dumps
+
+    from queuemon.alerting.grafana import board
+
+    typer.echo(dumps(board(), indent=2))
+
+
 def check(
     ctx: typer.Context,
     drift: Annotated[bool, typer.Option(help="Look for drift too.")] = True,

@@ -149,6 +149,7 @@ _add(
     None,
     rules=alerts.rules,
     alertmanager=alerts.alertmanager,
+    grafana=alerts.grafana,
     check=alerts.check,
     watch=alerts.watch,
 )
