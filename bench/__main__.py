@@ -1,4 +1,4 @@
-"""`make bench` or `python -m bench [reads] [writers] [drift] [retry] [timeline] [failures] [explain]`."""
+"""`make bench` or `python -m bench [reads] [writers] [drift] [retry] [timeline] [failures] [explain] [scrape]`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 import psutil
 from pydantic import SecretStr
 
-from bench import drift, explain, failures, reads, retry, timeline, writers
+from bench import drift, explain, failures, reads, retry, scrape, timeline, writers
 from queuemon.config import Settings
 from queuemon.demo.stack import Stack
 from queuemon.workbench import Workbench
@@ -23,7 +23,7 @@ def main() -> None:
     """Start PostgreSQL and Valkey in a folder that goes away again, measure, stop."""
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     parser.add_argument(
-        "what", nargs="*", help="reads, writers, drift, retry, timeline, failures, explain (default: all)"
+        "what", nargs="*", help="reads, writers, drift, retry, timeline, failures, explain, scrape (default: all)"
     )
     parser.add_argument("--sizes", default="10000,1000000,10000000", help="numbers of jobs, smallest first")
     parser.add_argument("--pairs", type=int, default=5, help="interleaved pairs of the writers' measurement")
@@ -31,14 +31,14 @@ def main() -> None:
     parser.add_argument("--elements", type=int, default=1_000_000, help="list elements and waiting rows of drift")
     parser.add_argument("--dir", default=None, help="where the servers' data goes (10 M jobs need about 12 GB)")
     options = parser.parse_args()
-    unknown = set(options.what) - {"reads", "writers", "drift", "retry", "timeline", "failures", "explain"}
+    unknown = set(options.what) - {"reads", "writers", "drift", "retry", "timeline", "failures", "explain", "scrape"}
     if unknown:
         parser.error(
-            f"unknown: {', '.join(sorted(unknown))}; expected reads, writers, drift, retry, timeline, failures"
-            " or explain"
+            f"unknown: {', '.join(sorted(unknown))}; expected reads, writers, drift, retry, timeline, failures,"
+            " explain or scrape"
         )
     sizes = [int(size) for size in options.sizes.split(",")]
-    wanted = options.what or ["explain", "drift", "retry", "timeline", "failures", "reads", "writers"]
+    wanted = options.what or ["explain", "drift", "retry", "timeline", "failures", "reads", "scrape", "writers"]
     if "explain" in wanted:  # values alone
         explain.run()
         wanted = [what for what in wanted if what != "explain"]
@@ -72,6 +72,8 @@ def main() -> None:
                     failures.run(workbench, options.elements)
                 if "reads" in wanted:
                     reads.run(workbench, sizes)
+                if "scrape" in wanted:
+                    scrape.run(workbench, urls.database_url, sizes[-1])
         finally:
             stack.destroy()
 

@@ -212,6 +212,8 @@ def test_every_command_that_shows_something_has_json() -> None:
         "supervisor",
         "exporter",
         "rules",
+        "alertmanager",
+        "grafana",
         "watch",
         "up",
         "down",
