@@ -280,9 +280,13 @@ def forecast_values(future: Forecast) -> dict[str, Any]:
     """The outlooks, a line each; or the one sentence where there is nothing to foresee."""
     if not future.depth or future.paused:
         return {"forecast": [], "backlog": clean(told(future.sentence), 300)}
-    lines = [[who(o), clean(told(future.told(o)), 200), o.never] for o in future.outlooks]
+    # Why one never clears stands in its tip: the rates stand below them all.
+    said = [(o, future.told(o)) for o in future.outlooks]
+    lines: list[list[Any]] = [
+        [who(o), clean(told(words.partition(" (")[0]), 200), o.never, clean(words, 200)] for o, words in said
+    ]
     if future.uncompared:
-        lines.append(["other numbers", "Not known: no attempt shows who serves it now.", False])
+        lines.append(["other numbers", "Not known: no attempt shows who serves it now.", False, ""])
     rates = f"{future.arrivals_per_second:,.1f} come and {future.service_per_second:,.1f} go a second"
     return {"forecast": lines, "backlog": f"{future.depth:,} wait; {rates} since {_clock(future.since)}."}
 

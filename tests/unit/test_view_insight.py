@@ -30,9 +30,14 @@ def insight(bench: fake.FakeWorkbench) -> Insight:
 
 
 @pytest.fixture
-def threaded(bench: fake.FakeWorkbench) -> Iterator[Insight]:
+def threads() -> list[threading.Thread]:
+    """Those that a threaded one has begun."""
+    return []
+
+
+@pytest.fixture
+def threaded(bench: fake.FakeWorkbench, threads: list[threading.Thread]) -> Iterator[Insight]:
     """One that works in threads, as on the page."""
-    threads: list[threading.Thread] = []
 
     def run(where: str, work: Callable[[], None]) -> None:
         threads.append(threading.Thread(target=work, name=where))
@@ -41,8 +46,14 @@ def threaded(bench: fake.FakeWorkbench) -> Iterator[Insight]:
     yield Insight(bench, run)  # type: ignore[arg-type]
     for gate in bench.gates.values():
         gate.set()
+    over(threads)
+
+
+def over(threads: list[threading.Thread]) -> None:
+    """Wait until all that was begun has ended."""
     for thread in threads:
         thread.join(30)
+        assert not thread.is_alive()
 
 
 def test_a_queue_that_is_opened_has_its_causes_onset_backlog_and_curves(insight: Insight) -> None:
@@ -97,7 +108,7 @@ def test_a_reading_waits_for_its_time_and_the_dearer_it_was_the_longer(
 
 
 def test_two_readings_never_overlap_and_a_new_question_drops_the_old_answer(
-    bench: fake.FakeWorkbench, threaded: Insight
+    bench: fake.FakeWorkbench, threaded: Insight, threads: list[threading.Thread]
 ) -> None:
     bench.gates["failures"] = gate = threading.Event()
     threaded.look(MRR, 6)
@@ -107,15 +118,19 @@ def test_two_readings_never_overlap_and_a_new_question_drops_the_old_answer(
     assert bench.reads["history"] == 1
     old = threaded._reading
     assert old is not None
+    bench.gates.clear()
     threaded.look("warmup:process", 6)
     wait_until(lambda: old.stopped, timeout=10, message="the store is told to stop")
+    wait_until(lambda: threaded.curves is not None, timeout=10, message="the new answer")
     gate.set()
-    wait_until(lambda: threaded.causes.get("rows") is not None, timeout=10, message="the new answer")
-    wait_until(lambda: threaded._reading is None, timeout=10, message="both are over")
+    over(threads)
+    assert threaded.causes["attempts"] == "3", "the late answer to the old question is dropped"
     assert threaded.curves.timeline.window.queue == "warmup:process"
 
 
-def test_closing_ends_what_runs_and_leaves_nothing(bench: fake.FakeWorkbench, threaded: Insight) -> None:
+def test_closing_ends_what_runs_and_leaves_nothing(
+    bench: fake.FakeWorkbench, threaded: Insight, threads: list[threading.Thread]
+) -> None:
     bench.gates["failures"] = bench.gates["explain"] = gate = threading.Event()
     threaded.look(MRR, 6)
     threaded.compare()
@@ -124,6 +139,7 @@ def test_closing_ends_what_runs_and_leaves_nothing(bench: fake.FakeWorkbench, th
     threaded.close()
     wait_until(lambda: all(bound is not None and bound.stopped for bound in ended), timeout=10, message="both end")
     gate.set()
+    over(threads)
     threaded.tick()
     assert (threaded.causes, threaded.story, threaded.contrast, threaded.curves) == ({}, {}, {}, None)
 
