@@ -477,7 +477,7 @@ def test_hostile_text_stays_text_everywhere(dashboard: Any) -> None:
     assert page.locator("[data-qm=dashboard] img, .v-overlay-container img, [data-qm=dashboard] script").count() == 0
 
 
-@pytest.mark.parametrize(("width", "height"), [(1400, 900), (900, 700)])
+@pytest.mark.parametrize(("width", "height"), [(1400, 900), (900, 700), (610, 700)])
 def test_nothing_spills_over_at_either_size(dashboard: Any, width: int, height: int) -> None:
     page: Page = dashboard(width=width, height=height).page
     page.get_by_label(f"View details of {MRR}").click()
@@ -492,6 +492,7 @@ def test_nothing_spills_over_at_either_size(dashboard: Any, width: int, height: 
           .map(e => e.outerHTML.slice(0, 120)); }"""
     )
     assert wide == []
+    assert page.evaluate("(e => e.scrollWidth - e.clientWidth)(document.querySelector('.jp-WindowedPanel-outer'))") <= 0
     page.locator("tr.qm-job").first.click()
     dialog = page.get_by_role("dialog", name="Job details")
     expect(dialog).to_be_visible()

@@ -12,7 +12,7 @@ import subprocess
 import sys
 import urllib.error
 import urllib.request
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -69,16 +69,26 @@ class Server:
 
     def run(self, code: str, *, seconds: float = 30.0) -> str:
         """Run code in the one kernel that is alive, as a cell would; returns what it printed, fails with its errors."""
-        printed: list[str] = []
+        with self.running() as run:
+            return run(code, seconds)
 
-        def hear(message: dict[str, Any]) -> None:
-            if message["msg_type"] == "stream":
-                printed.append(message["content"]["text"])
-
+    @contextmanager
+    def running(self) -> Iterator[Callable[..., str]]:
+        """`run` for many pieces of code, over one connection."""
         with self._client() as client:
-            reply = client.execute_interactive(code, timeout=seconds, output_hook=hear, store_history=False)
-        assert reply["content"]["status"] == "ok", reply["content"]
-        return "".join(printed)
+
+            def run(code: str, seconds: float = 30.0) -> str:
+                printed: list[str] = []
+
+                def hear(message: dict[str, Any]) -> None:
+                    if message["msg_type"] == "stream":
+                        printed.append(message["content"]["text"])
+
+                reply = client.execute_interactive(code, timeout=seconds, output_hook=hear, store_history=False)
+                assert reply["content"]["status"] == "ok", reply["content"]
+                return "".join(printed)
+
+            yield run
 
     @contextmanager
     def busy_with(self, code: str, *, seconds: float = 90.0) -> Iterator[None]:
