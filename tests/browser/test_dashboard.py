@@ -480,6 +480,9 @@ def test_hostile_text_stays_text_everywhere(dashboard: Any) -> None:
 @pytest.mark.parametrize(("width", "height"), [(1400, 900), (900, 700), (610, 700)])
 def test_nothing_spills_over_at_either_size(dashboard: Any, width: int, height: int) -> None:
     page: Page = dashboard(width=width, height=height).page
+    if width < 900:
+        page.keyboard.press("Control+b")
+        expect(page.locator("#jp-left-stack")).to_be_hidden()
     page.get_by_label(f"View details of {MRR}").click()
     page.wait_for_selector("tr.qm-job")
     page.wait_for_selector(".qm-charts .main-svg", timeout=60_000)
