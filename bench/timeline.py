@@ -28,7 +28,7 @@ _BARE = (
 
 
 def run(wb: Workbench, total: int) -> None:
-    """Fill, then measure seven days, one day and an hour; print figures."""
+    """Fill, then measure seven days, one day and an hour, and how long jobs took; print figures."""
     data.fill(wb.store, total)
     with wb.store.postgres.begin(seconds=0) as connection:
         connection.execute(text(_LOGS))
@@ -49,3 +49,7 @@ def run(wb: Workbench, total: int) -> None:
     compare(f"timeline, {total:,} jobs, 7 days by the minute", minutes, "bare grouped reads", bare, rounds=3)
     hour = lambda: wb.timeline(since="1h")  # noqa: E731
     compare(f"timeline, {total:,} jobs, the last hour", hour, "bare grouped reads (7 days)", bare, rounds=7)
+    week = lambda: wb.durations(since="167h")  # noqa: E731
+    compare(f"durations, {total:,} jobs, 7 days", week, "bare grouped reads", bare, rounds=3)
+    lately = lambda: wb.durations(since="1h")  # noqa: E731
+    compare(f"durations, {total:,} jobs, the last hour", lately, "bare grouped reads (7 days)", bare, rounds=3)
