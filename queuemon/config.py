@@ -208,6 +208,24 @@ def child_environment(profile: str | None = None) -> dict[str, str]:
     }
 
 
+def environment_of(settings: Settings) -> dict[str, str]:
+    """The environment for a process of ours that must find the stores of these settings, and change no more than they.
+
+    The profile's where that leads to the same stores; for settings that were made by hand their URLs themselves.
+    """
+    for profile in (None, settings.profile):
+        try:
+            found = load(profile)
+        except ConfigError:
+            continue
+        same = all(getattr(found, key) == getattr(settings, key) for key in (*_URLS, "read_only"))
+        if same or (found.embedded and settings.embedded):
+            return child_environment(profile)
+    environment = {name: value for name, value in child_environment().items() if name != "QUEUEMON_PROFILE"}
+    urls = {variable: getattr(settings, key).get_secret_value() for key, variable in _URLS.items()}
+    return environment | urls | {"QUEUEMON_READ_ONLY": "1" if settings.read_only else "0"}
+
+
 def runbook_run() -> str:
     """Which run of which runbook this process is ("runbook retry-failed, run 1a2b3c4d"); empty outside of one."""
     return os.environ.get(RUN_VARIABLE, "")

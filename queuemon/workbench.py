@@ -737,6 +737,13 @@ class Workbench:
         with self.store.postgres.begin(read_only=True) as connection:
             return approvals.approved_by(connection, self.store.tables, fingerprint)
 
+    def role(self) -> str:
+        """PostgreSQL's role that this workbench is logged in as."""
+        from queuemon.store import approvals
+
+        with self.store.postgres.begin(read_only=True) as connection:
+            return approvals.role(connection)
+
     def begun(self, *action_ids: UUID) -> Plan | None:
         """The plan of the first of these actions that was begun; applying it goes on, or returns what it did."""
         from queuemon import actions

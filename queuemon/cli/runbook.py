@@ -14,7 +14,7 @@ import typer
 from queuemon.cli.options import Json, profile_of
 from queuemon.cli.terminal import cell, console, print_json, say, table
 from queuemon.errors import InvalidValue
-from queuemon.render.text import clean, duration, moment, number
+from queuemon.render.text import clean, duration, moment
 
 if TYPE_CHECKING:
     from queuemon.runbooks import PastRun, RunResult, StepProgress
@@ -234,14 +234,9 @@ def _tell(result: RunResult, as_json: bool) -> None:
 
 
 def _state(past: PastRun) -> str:
-    return f"{past.state} (dry run)" if past.dry_run else past.state
+    state = "waits for approval" if past.unapproved else past.state
+    return f"{state} (dry run)" if past.dry_run else state
 
 
 def _did(past: PastRun) -> str:
-    parts = [
-        f"{a.get('kind')} {number(a.get('done'))} of {number(a.get('planned'))}"
-        if a.get("state") != "planned"
-        else f"would {a.get('kind')} {number(a.get('planned'))}"
-        for a in past.actions
-    ]
-    return "; ".join([*parts, f"at {past.step}: {past.error}"] if past.error else parts)
+    return "; ".join(part for part in (past.did, f"at {past.step}: {past.error}" if past.error else "") if part)

@@ -9,11 +9,11 @@ from __future__ import annotations
 from queuemon.runbooks.advice import advise, listed, nothing_to_do, verify_healthy
 from queuemon.runbooks.agreement import LOSS, class_numbers, disagreements, repair, verify_rebuilt, verify_repaired
 from queuemon.runbooks.catalogue import RunbookInfo, describe, folders, list_runbooks
-from queuemon.runbooks.execution import StepProgress
 from queuemon.runbooks.jobs import jobs_of, narrowed, retry_kind, verify_freed, verify_removed
 from queuemon.runbooks.parameters import Parameter
 from queuemon.runbooks.past import PastRun, history
 from queuemon.runbooks.procedures import act_all, drain, pauses, shown, take_back, verify_idle, verify_on_time, way_for
+from queuemon.runbooks.progress import StepProgress
 from queuemon.runbooks.run import RunResult, resume, run
 from queuemon.runbooks.selection import Selection, failed_jobs, plan, select
 from queuemon.runbooks.steps import act, settled, verify_completed

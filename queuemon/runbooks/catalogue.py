@@ -29,6 +29,8 @@ class RunbookInfo:
     #: Headings of its steps, in order.
     steps: tuple[str, ...]
     path: Path
+    #: Text under "Undo / next".
+    next: str = ""
     #: The time limit of a run that it names itself (`queuemon.timeout_seconds` in the notebook's metadata).
     timeout_seconds: float | None = None
     #: Whether its plans must be approved by another role (`queuemon.approval`).
@@ -58,10 +60,16 @@ class RunbookInfo:
         return {n: p.value(given[n]) if n in given else p.default for n, p in known.items()}
 
 
+def working_folder() -> Path:
+    """The folder of runbooks/ and runs/: this one, or the one above where a kernel started beside its notebook."""
+    here = Path.cwd()
+    return here.parent if here.name == "notebooks" and (here.parent / "runbooks").is_dir() else here
+
+
 def folders() -> tuple[Path, ...]:
     """Where runbooks are looked for, the first one wins: ./runbooks, the checkout's, and those of the package."""
     package = Path(str(resources.files("queuemon")))
-    candidates = [Path.cwd() / "runbooks", package.parent / "runbooks", package / "data" / "runbooks"]
+    candidates = [working_folder() / "runbooks", package.parent / "runbooks", package / "data" / "runbooks"]
     return tuple(dict.fromkeys(c.resolve() for c in candidates if c.is_dir()))
 
 
@@ -111,15 +119,20 @@ def read(name: str, path: Path) -> RunbookInfo:
         ) from None
     prose = "\n\n".join(text for kind, text, _ in sources if kind == "markdown")
     title = re.search(r"^# (.+)$", prose, re.MULTILINE)
-    when = re.search(r"^## When to use\s*\n(.*?)(?=^#|\Z)", prose, re.MULTILINE | re.DOTALL)
     declared = next((text for kind, text, tags in sources if kind == "code" and "parameters" in tags), "")
     return RunbookInfo(
         name=name,
         title=title[1].strip() if title else name,
-        when=when[1].strip() if when else "",
+        when=_under("When to use", prose),
+        next=_under("Undo / next", prose),
         parameters=parse_parameters(declared, name),
         steps=tuple(re.findall(r"^## (.+)$", prose, re.MULTILINE)),
         path=path,
         timeout_seconds=float(timeout) if timeout is not None else None,
         approval=approval,
     )
+
+
+def _under(heading: str, prose: str) -> str:
+    found = re.search(rf"^## {heading}\s*\n(.*?)(?=^#|\Z)", prose, re.MULTILINE | re.DOTALL)
+    return found[1].strip() if found else ""

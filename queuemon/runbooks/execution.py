@@ -13,35 +13,15 @@ from typing import Any, Final
 from queuemon import errors
 from queuemon.render.text import clean, duration
 from queuemon.runbooks import kernel
+from queuemon.runbooks.progress import StepProgress, headings, said
 from queuemon.runbooks.record import write_notebook
 from queuemon.runbooks.secrets import Blotter
 
 #: Longest error text kept in a result.
 ERROR_LIMIT: Final = 2_000
 
-#: Longest text of a cell passed on as progress.
-SAID_LIMIT: Final = 4_000
-
 #: The time limit of a run where neither the caller nor the runbook names one.
 TIMEOUT_SECONDS: Final = 4 * 3600.0
-
-_PARAMETERS = {"parameters", "injected-parameters"}
-
-
-@dataclass(frozen=True, kw_only=True)
-class StepProgress:
-    """One code cell of a running runbook began or ended."""
-
-    #: Heading that the cell stands under.
-    step: str
-    #: Position among the code cells, from 1, and their number.
-    cell: int
-    cells: int
-    #: "running", "done" or "failed".
-    state: str
-    seconds: float
-    #: What a cell that is done said, as text.
-    said: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -132,20 +112,14 @@ class _Follow:
     def start(self, notebook: Any) -> None:
         """Learn which heading each code cell stands under."""
         self.notebook, self.deadline = notebook, time.monotonic() + self.seconds
-        heading = "start"
-        for index, cell in enumerate(notebook.cells):
-            if cell.cell_type == "markdown":
-                for line in cell.source.splitlines():
-                    if line.startswith("## "):
-                        heading = line[3:].strip()
-            elif not _PARAMETERS & set(cell.metadata.get("tags", [])):
-                self.headings[index] = heading
+        self.headings = headings(notebook.cells)
         self.keep()
 
     def cell_start(self, cell: Any, cell_index: int) -> None:
         """A cell begins."""
         if cell_index in self.headings:
             self.step, self.index, self.began = self.headings[cell_index], cell_index, time.monotonic()
+            self.keep()
             self._say("running")
 
     def cell_executed(self, cell: Any, cell_index: int, execute_reply: Any) -> None:
@@ -153,7 +127,7 @@ class _Follow:
         cell.outputs = [type(output)(self.blotter.value(output)) for output in cell.outputs]
         self.keep()
         if cell_index in self.headings and execute_reply["content"]["status"] == "ok":
-            self._say("done", _said(cell))
+            self._say("done", said(cell))
 
     def failed(self) -> None:
         """The cell that began last did not end well."""
@@ -177,9 +151,3 @@ class _Follow:
                     said=said,
                 )
             )
-
-
-def _said(cell: Any) -> str:
-    """What a cell printed, and the text twin of what it showed."""
-    parts = [o.text if o.output_type == "stream" else o.get("data", {}).get("text/plain", "") for o in cell.outputs]
-    return clean("\n".join(part.strip() for part in parts if part.strip()), SAID_LIMIT, lines=True)

@@ -23,6 +23,9 @@ NAMESPACE: Final = UUID("6c0b8f5e-3f57-5d0a-9a5e-1d2f6f1c7a44")
 #: What a run may be called: a part of file names, nothing else.
 RUN_ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
+#: The state of an action that nobody has approved.
+UNAPPROVED: Final = "unapproved"
+
 _RUN: Final = re.compile(rf"runbook (?P<name>[a-z0-9-]+), run (?P<id>{RUN_ID.pattern})")
 
 

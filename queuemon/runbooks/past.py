@@ -14,8 +14,9 @@ from typing import Any, Final
 import psutil
 
 from queuemon.errors import InvalidValue, UnknownRunbook
+from queuemon.render.text import clean, number
 from queuemon.runbooks import journal
-from queuemon.runbooks.journal import RUN_ID
+from queuemon.runbooks.journal import RUN_ID, UNAPPROVED
 
 #: Records in one answer at most.
 HISTORY_LIMIT: Final = 1_000
@@ -64,6 +65,27 @@ class PastRun:
         return bool(self.parameters.get("dry_run", False))
 
     @property
+    def unapproved(self) -> tuple[Mapping[str, Any], ...]:
+        """The plans that it waits for another role to approve; none where it does not."""
+        return tuple(a for a in self.actions if a.get("state") == UNAPPROVED) if self.state == "failed" else ()
+
+    @property
+    def can_go_on(self) -> bool:
+        """Whether it can be started again under its id."""
+        return self.state in {"interrupted", "stopped", "failed"}
+
+    @property
+    def did(self) -> str:
+        """What it did, or would have done, in words; empty for nothing."""
+        told = []
+        for a in self.actions:
+            counts = (a.get(name) for name in ("done", "planned"))
+            kind, (done, planned) = a.get("kind"), (number(n if isinstance(n, int) else None) for n in counts)
+            would = a.get("state") in {"planned", UNAPPROVED}
+            told.append(f"would {kind} {planned}" if would else f"{kind} {done} of {planned}")
+        return clean("; ".join(told), 300)
+
+    @property
     def seconds(self) -> float | None:
         """How long it took."""
         return (self.finished_at - self.started_at).total_seconds() if self.finished_at else None
@@ -85,7 +107,7 @@ def history(runs_dir: str | Path = "runs", name: str | None = None, *, limit: in
 def find(run_id: str, runs_dir: str | Path = "runs", name: str | None = None) -> PastRun | None:
     """The newest record of a run; None where there is none. Raises InvalidValue where two runbooks have such a run."""
     check_id(run_id)
-    runs = [_read(p) for p in _paths(Path(runs_dir), name) if p.stem.partition("-")[2] == run_id]
+    runs = [_read(p) for p in _paths(Path(runs_dir), name, run_id) if p.stem.partition("-")[2] == run_id]
     known = [run for run in runs if run is not None]
     if len(names := sorted({run.name for run in known})) > 1:
         raise InvalidValue(
@@ -132,10 +154,10 @@ def _alive(process: object) -> bool:
         return False
 
 
-def _paths(runs_dir: Path, name: str | None) -> Iterator[Path]:
+def _paths(runs_dir: Path, name: str | None, run_id: str = "*") -> Iterator[Path]:
     """Records, newest first: their names begin with the time."""
     folders = [runs_dir / name] if name else sorted(p for p in runs_dir.glob("*") if p.is_dir())
-    paths = [path for folder in folders for path in folder.glob("*Z-*.json")]
+    paths = [path for folder in folders for path in folder.glob(f"*Z-{run_id}.json")]
     yield from sorted(paths, key=lambda path: (path.stem, path.parent.name), reverse=True)
 
 

@@ -18,9 +18,10 @@ from queuemon.actions.entries import os_user
 from queuemon.errors import ConfigError, InvalidValue, NotAllowed, RunbookError, UsageError
 from queuemon.runbooks import journal, past, record
 from queuemon.runbooks.catalogue import RunbookInfo, describe
-from queuemon.runbooks.execution import TIMEOUT_SECONDS, Failure, StepProgress, execute
+from queuemon.runbooks.execution import TIMEOUT_SECONDS, Failure, execute
 from queuemon.runbooks.parameters import Parameter
 from queuemon.runbooks.past import PastRun
+from queuemon.runbooks.progress import StepProgress
 from queuemon.runbooks.secrets import Blotter
 from queuemon.store import runs as sessions
 from queuemon.workbench import Workbench

@@ -16,7 +16,7 @@ from queuemon.model import ActionResult, Plan
 from queuemon.render.html import Safe, el
 from queuemon.render.text import clean
 from queuemon.runbooks import journal
-from queuemon.runbooks.journal import Run
+from queuemon.runbooks.journal import UNAPPROVED, Run
 from queuemon.runbooks.selection import adopted, fingerprint
 
 if TYPE_CHECKING:
@@ -101,6 +101,7 @@ def _approved(wb: Workbench, run: Run, plan: Plan, seen: str) -> str:
         return role
     if wb.begun(plan.id) is not None:
         return "the plan as it was begun"
+    run.note(id=str(plan.id), state=UNAPPROVED)
     raise NotAllowed(
         f"the plan to {plan.kind.value} {plan.count:,} ({seen[:12]}) is not approved",
         expected="the approval of another database role, of this very plan, within the last day",

@@ -20,6 +20,12 @@ def approve(connection: Connection, t: Tables, fingerprint: str, *, os_user: str
     return role
 
 
+def role(connection: Connection) -> str:
+    """Who an approval would be signed by: the role that is logged in."""
+    found: str = connection.execute(select(literal_column("session_user::text"))).scalar_one()
+    return found
+
+
 def approved_by(connection: Connection, t: Tables, fingerprint: str) -> str | None:
     """Which other role than this one has approved a plan within HOURS, the newest; None when none has."""
     a = t.approvals

@@ -29,6 +29,7 @@ from queuemon.views.insight import Insight
 from queuemon.views.inspector import Inspector, compose
 from queuemon.views.poller import Poller
 from queuemon.views.problems import Problems
+from queuemon.views.runbooks import Runbooks
 from queuemon.views.runs import Runs
 from queuemon.views.show import values
 from queuemon.views.state import Board, as_text
@@ -49,6 +50,8 @@ PARTS: Final = (
     "activity",
     "action",
     "drift",
+    "runbooks",
+    "runbook",
     "menu",
     "messages",
 )
@@ -90,6 +93,11 @@ class Dashboard(VuetifyTemplate):
     report = Dict().tag(sync=True)
     looking = Dict().tag(sync=True)
     quarantine: List[Any] = List().tag(sync=True)
+    shelf: List[Any] = List().tag(sync=True)
+    ran: List[Any] = List().tag(sync=True)
+    book = Dict().tag(sync=True)
+    run = Dict().tag(sync=True)
+    record = Dict().tag(sync=True)
     #: The charts of the open queue; made when a queue is first opened (plotly's code is 5 MB).
     figure = AnyTrait(None, allow_none=True).tag(sync=True, **widget_serialization)
     #: The one panel that is shown: "drift", "activity", "queue"; empty for all of them.
@@ -110,6 +118,7 @@ class Dashboard(VuetifyTemplate):
         self.audit = Audit(workbench)
         self.editor = Editor(workbench)
         self.drift = Drift(workbench)
+        self.runbooks = Runbooks(workbench, told=self.board.announce)
         parts = {f"qm-{name}": (TEMPLATES / f"{name}.vue").read_text("utf-8") for name in PARTS}
         super().__init__(components=parts, part="queue" if queue else part)
         for state, names in (
@@ -123,6 +132,7 @@ class Dashboard(VuetifyTemplate):
             (self.audit, ["action", "outcomes"]),
             (self.editor, ["draft"]),
             (self.drift, ["watch", "report", "looking", "quarantine"]),
+            (self.runbooks, ["shelf", "ran", "book", "run", "record"]),
         ):
             for name in names:
                 setattr(self, name, getattr(state, name))
@@ -145,6 +155,7 @@ class Dashboard(VuetifyTemplate):
         if hasattr(self, "poller"):
             self.poller.stop()
             self.insight.close()
+            self.runbooks.close()
             self.stopped = True
         super().close()
 
@@ -192,6 +203,7 @@ class Dashboard(VuetifyTemplate):
         watch("refreshing the details", self._quietly(self.inspector.refresh))
         watch("reading the cards", self._tick_cards)
         watch("refreshing the action", self._quietly(self.audit.refresh))
+        watch("reading the runs of runbooks", self._quietly(self.runbooks.tick))
 
     def _tick_cards(self) -> None:
         opened = self.board.queue(self.inspector.details.get("queue", ""))
@@ -407,6 +419,10 @@ class Dashboard(VuetifyTemplate):
     def vue_stop_looking(self, data: object) -> None:
         """End the comparison that runs."""
         self.drift.stop()
+
+    def vue_runbook(self, data: Mapping[str, Any]) -> None:
+        """Something in the panel of runbooks, or the button of an alert that opens one: see `Runbooks.answer`."""
+        self._in_thread("the runbook", lambda: self.runbooks.answer(data))
 
     def _target(self, data: Mapping[str, Any]) -> str | Sequence[str]:
         """What an event is about: the filter on screen, a queue with a status, a queue's name, or selected ids."""
