@@ -83,8 +83,9 @@ PANELS: Final[Sequence[Panel]] = (
         red_from=60,
     ),
     Panel(
-        title="Age of the numbers", description="How old the exporter's reading was when it was scraped.",
-        lines={_max("snapshot_age_seconds", _JOB, by=""): "age"}, unit="s", kind="stat", width=3, height=4, red_from=60,
+        title="Age of the numbers", description="How long ago the exporter read the stores.",
+        lines={"time() - " + _max("snapshot_timestamp_seconds", _JOB, by=""): "age"}, unit="s", kind="stat", width=3,
+        height=4, red_from=60,
     ),
     Panel(
         title="Depth", description="Waiting jobs that are due, by queue.",

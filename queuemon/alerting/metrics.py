@@ -6,7 +6,6 @@ A half that could not be read leaves its families out (absent is not zero) and s
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator, Sequence
 from itertools import accumulate
 from typing import Final
@@ -47,7 +46,10 @@ def families(reading: Reading) -> Iterator[Metric]:
     up.add_metric(["postgresql"], float(postgres is not None))
     up.add_metric(["redis"], float(isinstance(redis, RedisHalf)))
     yield up
-    yield _gauge("snapshot_age_seconds", "Age of these numbers.", time.monotonic() - reading.read_at)
+    yield _gauge(
+        "snapshot_timestamp_seconds", "When these numbers were read, in seconds since 1970.",
+        reading.snapshot.taken_at.timestamp(),
+    )  # fmt: skip
     yield _gauge("snapshot_duration_seconds", "How long reading these numbers took.", reading.seconds)
     if postgres is not None:
         yield from _of_queues(postgres.queues, postgres)

@@ -8,10 +8,9 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import event, text
 
 from queuemon.alerting.exporter import serving
-from queuemon.alerting.reading import Reader, Shared
 from queuemon.errors import StackError
 from queuemon.store import rollups
 from queuemon.workbench import Workbench
@@ -27,6 +26,19 @@ pytestmark = pytest.mark.integration
 def workbench(rig: Rig) -> Iterator[Workbench]:
     with Workbench(rig.store.settings) as opened:
         yield opened
+
+
+@pytest.fixture
+def statements(workbench: Workbench) -> Iterator[list[str]]:
+    """What reaches PostgreSQL from the workbench."""
+    found: list[str] = []
+
+    def note(connection: object, cursor: object, statement: str, *_: object) -> None:
+        found.append(statement)
+
+    event.listen(workbench.store.postgres.engine, "before_cursor_execute", note)
+    yield found
+    event.remove(workbench.store.postgres.engine, "before_cursor_execute", note)
 
 
 def scrape(port: int) -> Page:
@@ -137,18 +149,31 @@ def test_two_relays_that_fold_at_once_count_nothing_twice(rig: Rig, workbench: W
     assert of(page, "jobs_completed_total", queue="mail") == 4 + 56
 
 
-def test_fifty_scrapes_at_once_are_one_reading(rig: Rig, workbench: Workbench) -> None:
+def test_fifty_scrapes_at_once_are_one_reading(rig: Rig, workbench: Workbench, statements: list[str]) -> None:
     rig.producer.enqueue("mail", {})
-    shared = Shared(Reader(workbench).read, seconds=60)
+    with serving(workbench, host="127.0.0.1", port=0, seconds=0) as port:
+        page_of(port)
+    one = len(statements)
+    statements.clear()
     barrier = threading.Barrier(50)
 
-    def get(_: int) -> int:
+    def get(port: int) -> str:
         barrier.wait()
-        return id(shared.get())
+        return page_of(port)
 
-    with ThreadPoolExecutor(50) as pool:
-        assert len(set(pool.map(get, range(50)))) == 1
-    assert shared.reads == 1
+    with serving(workbench, host="127.0.0.1", port=0, seconds=60) as port, ThreadPoolExecutor(50) as pool:
+        assert len(set(pool.map(get, [port] * 50))) == 1
+        assert len(statements) == one > 5
+        page = page_of(port, accept="application/openmetrics-text; version=1.0.0")
+        assert page.endswith("# EOF\n")
+        assert len(statements) == one
+
+
+def test_a_scrape_after_the_interval_tells_news(rig: Rig, workbench: Workbench) -> None:
+    with serving(workbench, host="127.0.0.1", port=0, seconds=0) as port:
+        for n in (1, 2):
+            rig.producer.enqueue("mail", {})
+            assert of(scrape(port), "jobs", queue="mail", state="waiting") == n
 
 
 def test_scraping_changes_nothing(rig: Rig, workbench: Workbench) -> None:

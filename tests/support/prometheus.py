@@ -40,9 +40,10 @@ def judged(name: str, *arguments: str | Path, stdin: str = "") -> str:
     return said
 
 
-def page_of(port: int) -> str:
+def page_of(port: int, *, accept: str = "text/plain") -> str:
     """One scrape as text."""
-    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=30) as answer:
+    request = urllib.request.Request(f"http://127.0.0.1:{port}/metrics", headers={"Accept": accept})
+    with urllib.request.urlopen(request, timeout=30) as answer:
         return answer.read().decode()  # type: ignore[no-any-return]
 
 
