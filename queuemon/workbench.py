@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from queuemon.analysis.explanation import Explanation
     from queuemon.analysis.failures import Failures
     from queuemon.analysis.forecast import Forecast
+    from queuemon.analysis.incident import Incident
     from queuemon.analysis.investigation import Investigation
     from queuemon.analysis.onset import Onset
     from queuemon.analysis.timeline import Timeline
@@ -488,6 +489,41 @@ class Workbench:
         return investigation.Investigation(
             stats=snapshot.queue(name), timeline=seen, onset=onset, failures=failures, explanation=explanation,
             forecast=self.forecast(name),
+        )  # fmt: skip
+
+    def incident(self, since: When, until: When | None = None, queue: str | None = None) -> Incident:
+        """What an incident was: which queues it hit and how badly, when and after what it began, its errors, what the
+        jobs that failed share, who did what, when it ended. Explains `queue`, or the one that was hit worst.
+
+        `since` and `until` as `timeline` takes them, made wider to whole minutes; begin well before the trouble. Reads
+        each of the 20 queues with most events: seconds for a window of hours. Raises what `investigate` raises.
+        """
+        from queuemon.analysis import incident, investigation
+        from queuemon.analysis.window import window
+        from queuemon.store import hit
+        from queuemon.store import timeline as counting
+
+        asked, t = self.queue_name(queue) if queue else None, self.store.tables
+        with self.store.postgres.begin(seconds=hit.SECONDS, read_only=True) as connection:
+            now = counting.clock(connection)
+            given = window(since, until, now=now, longest=counting.LONGEST, queue=asked)
+            wanted = incident.whole_minutes(given, now)
+            jobs = hit.jobs_hit(connection, t, since=wanted.since, until=wanted.until)
+        first, last = wanted.since, wanted.until
+        together = self.timeline(None, first, last)
+        deepest = {q.queue: max(q.depth, default=0) for q in together.by_queue}
+        known = {q.name: q.target_seconds for q in self.queues()}
+        order = sorted(known, key=lambda n: (n != asked, -(jobs[n].jobs if n in jobs else 0), -deepest.get(n, 0), n))
+        impacts = []
+        for name in order[: incident.QUEUES]:
+            seen = self.history(name, first, last)
+            began = investigation.began(self.onset(timeline=seen))
+            impacts.append(incident.impact(seen, known[name], jobs.get(name), began))
+        worst = incident.worst_first(impacts)
+        explained = asked or (worst[0].queue if worst else order[0] if order else None)
+        return incident.Incident(
+            window=wanted, impacts=worst, others=len(order) - len(impacts),
+            investigation=self.investigate(explained, first, last), happened=together.happened, clock=now,
         )  # fmt: skip
 
     def drift(

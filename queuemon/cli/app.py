@@ -20,6 +20,7 @@ from queuemon.cli import (
     investigate,
     jobs,
     queues,
+    report,
     runbook,
     runbook_approve,
     runbook_author,
@@ -142,6 +143,10 @@ _add(
 _quarantine = typer.Typer(help="What was set aside: list, adopt, discard.", no_args_is_help=True, **PLAIN)
 _add(_quarantine, None, list_=drift.list_, adopt=drift.adopt, discard=drift.discard)
 app.add_typer(_quarantine, name="quarantine", rich_help_panel=FIX)
+
+_report = typer.Typer(help="Reports: what an incident was.", no_args_is_help=True, **PLAIN)
+_add(_report, None, incident=report.incident)
+app.add_typer(_report, name="report", rich_help_panel=SEE)
 
 _alerts = typer.Typer(help="Alerts: rules for Prometheus, check, watch.", no_args_is_help=True, **PLAIN)
 _add(

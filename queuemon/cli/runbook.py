@@ -107,12 +107,12 @@ def run(
             title += " (dry run)" if values.get("dry_run") else ""
             title += "".join(f"\n  {key} = {value!r}" for key, value in values.items())
         say(title)
-    with _stoppable():
+    with stoppable():
         result = runbooks.run(
-            name, given, runs_dir=runs_dir, profile=profile_of(ctx), progress=_progress(as_json), timeout=seconds,
+            name, given, runs_dir=runs_dir, profile=profile_of(ctx), progress=progress(as_json), timeout=seconds,
             run_id=run_id,
         )  # fmt: skip
-    _tell(result, as_json)
+    tell(result, as_json)
 
 
 def resume(
@@ -126,11 +126,11 @@ def resume(
     from queuemon import runbooks
 
     seconds = _seconds(timeout)
-    with _stoppable():
+    with stoppable():
         result = runbooks.resume(
-            run_id, runs_dir=runs_dir, profile=profile_of(ctx), progress=_progress(as_json), timeout=seconds
+            run_id, runs_dir=runs_dir, profile=profile_of(ctx), progress=progress(as_json), timeout=seconds
         )
-    _tell(result, as_json)
+    tell(result, as_json)
 
 
 def history(
@@ -193,7 +193,7 @@ def _seconds(text: str | None) -> float | None:
 
 
 @contextmanager
-def _stoppable() -> Iterator[None]:
+def stoppable() -> Iterator[None]:
     """SIGTERM (systemd, a shutdown) stops a run as Ctrl-C does: the step is interrupted and the record kept."""
 
     def stop(*_: object) -> None:
@@ -206,7 +206,7 @@ def _stoppable() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
-def _progress(as_json: bool) -> Callable[[StepProgress], None] | None:
+def progress(as_json: bool) -> Callable[[StepProgress], None] | None:
     return None if as_json else _print_step
 
 
@@ -224,7 +224,7 @@ def _print_step(progress: StepProgress) -> None:
         say("\n".join(f"    {line}" for line in progress.said.splitlines()), limit=10_000)
 
 
-def _tell(result: RunResult, as_json: bool) -> None:
+def tell(result: RunResult, as_json: bool) -> None:
     if as_json:
         print_json(result)
     elif result.repeated:

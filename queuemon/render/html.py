@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import html
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
@@ -100,6 +101,14 @@ def el(tag: str, *children: object, **attributes: str | None) -> Safe:
     return Safe(f"<{tag}{named}>" if tag == "br" else f"<{tag}{named}>{inside}</{tag}>")
 
 
+def picture(svg: bytes, alt: str) -> Safe:
+    """A drawing as an image: whatever is in it, no script of it runs."""
+    return Safe(
+        f'<img alt="{html.escape(clean(alt), quote=True)}"'
+        f' src="data:image/svg+xml;base64,{base64.b64encode(svg).decode("ascii")}">'
+    )
+
+
 def join(parts: Iterable[Safe]) -> Safe:
     """Several elements, one after the other."""
     return Safe("".join(parts))
@@ -125,6 +134,7 @@ def static_parts(value: Any, keys: Keys) -> tuple[Safe, str]:
     """The HTML and the text of `static`."""
     from queuemon.analysis.failures import Failures
     from queuemon.analysis.forecast import Forecast
+    from queuemon.analysis.incident import Incident
     from queuemon.analysis.investigation import Investigation
     from queuemon.analysis.onset import Onset
     from queuemon.analysis.timeline import Timeline
@@ -146,6 +156,10 @@ def static_parts(value: Any, keys: Keys) -> tuple[Safe, str]:
             from queuemon.render import forecast
 
             return forecast.html(value, keys), clean(value.sentence, 2_000)
+        case Incident():
+            from queuemon.render import incident
+
+            return incident.html(value, keys), incident.text(value, keys)
         case Investigation():
             from queuemon.render import investigation
 

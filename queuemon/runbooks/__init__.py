@@ -14,6 +14,7 @@ from queuemon.runbooks.parameters import Parameter
 from queuemon.runbooks.past import PastRun, history
 from queuemon.runbooks.procedures import act_all, drain, pauses, shown, take_back, verify_idle, verify_on_time, way_for
 from queuemon.runbooks.progress import StepProgress
+from queuemon.runbooks.reported import verify_counts
 from queuemon.runbooks.run import RunResult, resume, run
 from queuemon.runbooks.selection import Selection, failed_jobs, plan, select
 from queuemon.runbooks.steps import act, settled, verify_completed
@@ -52,6 +53,7 @@ __all__ = [
     "shown",
     "take_back",
     "verify_completed",
+    "verify_counts",
     "verify_freed",
     "verify_healthy",
     "verify_idle",
