@@ -478,13 +478,14 @@ class Workbench:
         name = self.queue_name(queue) if queue else investigation.reddest(snapshot)
         seen = self.history(name, since, until)
         onset = self.onset(timeline=seen)
-        change = investigation.began(onset)
+        change, end = investigation.began(onset), investigation.ended(onset)
         start = change.at if change else seen.window.since
         failures, explanation = self.failures(name, start, until), None
         if failures.causes:
+            # What ran after the end has been through it as little as what ran before.
             explanation = self.explain_cause(
                 name, failures.causes[0].signature, began=change.at if change else None, since=seen.window.since,
-                until=until,
+                until=end.at if end else until,
             )  # fmt: skip
         return investigation.Investigation(
             stats=snapshot.queue(name), timeline=seen, onset=onset, failures=failures, explanation=explanation,

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
-from queuemon.analysis.investigation import Investigation
-from queuemon.analysis.onset import Change, Onset
+from queuemon.analysis.investigation import Investigation, ended
+from queuemon.analysis.onset import Change
 from queuemon.analysis.timeline import Timeline
 from queuemon.analysis.window import Window
 from queuemon.contract import JobStatus
@@ -96,18 +96,12 @@ class Incident:
     @property
     def ended(self) -> Change | None:
         """The fall after which that never rose again; None where it has not ended within the window."""
-        return ended(self.investigation.onset, self.began)
+        return ended(self.investigation.onset)
 
     @property
     def lasted(self) -> timedelta | None:
         """From its beginning to its end."""
         return self.ended.settled - self.began.at if self.began and self.ended else None
-
-
-def ended(onset: Onset, began: Change | None) -> Change | None:
-    """The end of what began so: the last change of the same level, where that was a fall."""
-    later = [c for c in onset.changes if began and c.what == began.what and c.at > began.at]
-    return later[-1] if later and not later[-1].rose else None
 
 
 def whole_minutes(window: Window, now: datetime) -> Window:

@@ -92,3 +92,10 @@ def began(onset: Onset) -> Change | None:
     rises = [c for c in onset.changes if c.rose]
     failing = [c for c in rises if c.what == "failure rate"]
     return next(reversed(failing or rises), None)
+
+
+def ended(onset: Onset) -> Change | None:
+    """The end of what began so: the last change of the same level, where that was a fall."""
+    start = began(onset)
+    later = [c for c in onset.changes if start and c.what == start.what and c.at > start.at]
+    return later[-1] if later and not later[-1].rose else None
