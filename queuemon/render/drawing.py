@@ -70,7 +70,8 @@ def timeline_svg(
             axes.spines[["top", "right"]].set_visible(False)
             axes.grid(axis="y", alpha=0.25)
             axes.yaxis.set_major_formatter(lambda v, _: f"{v:,.12g}")
-        failed.set_xlim(timeline.window.since, min(timeline.window.until, timeline.clock))
+        first = timeline.window.since
+        failed.set_xlim(first, max(first + step, min(timeline.window.until, timeline.clock)))
         places = untyped.AutoDateLocator(tz=UTC)
         failed.xaxis.set_major_locator(places)
         failed.xaxis.set_major_formatter(untyped.ConciseDateFormatter(places, tz=UTC))

@@ -17,7 +17,7 @@ from uuid import UUID
 import pandas as pd
 
 from queuemon import model, runbooks
-from queuemon.analysis import durations, explanation, investigation, separation
+from queuemon.analysis import durations, explanation, incident, investigation, separation
 from queuemon.contract import Keys
 from queuemon.drift import aside
 from queuemon.drift import model as drift_model
@@ -31,7 +31,18 @@ NOW = datetime(2026, 11, 26, 12, tzinfo=UTC)
 
 #: What type hints name that is imported for the type checker alone; a module's own names go first.
 _NAMES: dict[str, Any] = {}
-for _module in (drift_model, aside, deploys, timeline, separation, durations, explanation, investigation, model):
+for _module in (
+    drift_model,
+    aside,
+    deploys,
+    timeline,
+    separation,
+    durations,
+    explanation,
+    incident,
+    investigation,
+    model,
+):
     _NAMES |= vars(_module)
 _NAMES |= {"pd": pd, "Workbench": Workbench, "Watch": Watch, "Keys": Keys, "Safe": Safe}
 
