@@ -25,9 +25,9 @@ _NOW = {
 def html(value: Incident, keys: Keys) -> Safe:
     """All sections; works without a script."""
     return join(
-        el("section", el("h3", title), *parts)
+        el("div", el("h4", title), *parts)
         for title, parts in (
-            ("Summary", [el("ul", *(el("li", s) for s in sentences(value, keys)))]),
+            ("Summary", [el("p", s) for s in sentences(value, keys)]),
             ("Impact", list(_impact(value, keys))),
             ("Timeline", list(_timeline(value, keys))),
             ("Beginning", list(_onset(value))),
