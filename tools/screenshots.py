@@ -159,7 +159,7 @@ def web_page(company: Company, browser: Browser, theme: Theme, which: tuple[str,
     name, there, charts = which
     with company.lab("serve", name, "--theme", theme) as url:
         page = open_page(browser, width=1400, height=900, colour_scheme=theme).page
-        page.goto(url)
+        page.goto(url, timeout=PATIENCE)
         page.locator(there).first.wait_for(timeout=PATIENCE)
         if charts:
             page.locator(".main-svg").nth(charts).wait_for(timeout=PATIENCE)
