@@ -148,7 +148,11 @@ class Dashboard(VuetifyTemplate):
 
     def _open_first(self, queue: str) -> None:
         self._first.wait(PATIENCE_SECONDS)  # its counts come with the first snapshot
-        self.inspector.open(queue)
+        self._open(queue)
+
+    def _open(self, queue: str, status: str = "all") -> None:
+        self.inspector.open(queue, status)
+        self._look()
 
     def close(self) -> None:
         """Stop polling and take the widget off every page."""
@@ -273,13 +277,7 @@ class Dashboard(VuetifyTemplate):
 
     def vue_open_queue(self, data: Mapping[str, Any]) -> None:
         """View details."""
-
-        def work() -> None:
-            queue = as_text(data, "queue")
-            self.inspector.open(queue, as_text(data, "status") or "all")
-            self._look()
-
-        self._in_thread("opening a queue", work)
+        self._in_thread("opening a queue", lambda: self._open(as_text(data, "queue"), as_text(data, "status") or "all"))
 
     def vue_close_queue(self, data: object) -> None:
         """Close the details."""
