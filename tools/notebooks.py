@@ -1,4 +1,4 @@
-"""Checks the notebooks kept in git (--fix cleans them): no outputs, no trace of a machine, one spelling."""
+"""Checks the notebooks kept in git (--fix cleans them): thin, no outputs, no trace of a machine, one spelling."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+
+from queuemon.runbooks import lint
 
 ROOT = Path(__file__).resolve().parent.parent
 FOLDERS = ("notebooks", "runbooks")
@@ -47,9 +49,7 @@ def complaints(path: Path) -> Iterator[str]:
     """What is wrong with one notebook, in words."""
     found = path.read_text(encoding="utf-8")
     notebook = json.loads(found)
-    for number, cell in enumerate(notebook["cells"], start=1):
-        if cell.get("outputs") or cell.get("execution_count"):
-            yield f"cell {number} has outputs"
+    yield from lint.thin(notebook)
     if text(clean(notebook)) != found:
         yield "is not clean: run make format"
 

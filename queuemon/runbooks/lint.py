@@ -61,6 +61,11 @@ def check(path: Path) -> tuple[str, ...]:
     return (*_named(path, info), *_placed(cells, info.steps), *_declared(info.parameters), *_written(cells))
 
 
+def thin(notebook: dict[str, Any]) -> tuple[str, ...]:
+    """What any notebook may not hold, a runbook or not: outputs, long cells, branches, loops, actions past a plan."""
+    return tuple(_written(_cells(notebook)))
+
+
 def _cells(notebook: dict[str, Any]) -> list[_Cell]:
     found: list[_Cell] = []
     step = ""

@@ -118,7 +118,7 @@ def test_a_notebook_with_an_output_is_refused_and_cleaned(tmp_path: Path) -> Non
     dirty = {"cells": [cell | {"outputs": [{"output_type": "stream", "text": ["/home/me"]}]}], "metadata": {}}
     path = tmp_path / "dirty.ipynb"
     path.write_text(notebooks.text(dirty))
-    assert list(notebooks.complaints(path)) == ["cell 1 has outputs", "is not clean: run make format"]
+    assert list(notebooks.complaints(path)) == ["cell 1 has outputs: clear them", "is not clean: run make format"]
     path.write_text(notebooks.text(notebooks.clean(dirty)))
     assert list(notebooks.complaints(path)) == []
 
