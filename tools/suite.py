@@ -49,6 +49,9 @@ class Level:
     lane: int = 0
 
 
+#: Tests in the browser that mostly wait for refreshes: they go to the lane that has time left.
+WAITING = ("tests/browser/test_refresh.py", "tests/browser/test_accessibility.py", "tests/browser/test_alerts.py")
+
 LEVELS = [
     Level(name="unit", arguments=["tests/unit"]),
     Level(name="acceptance", arguments=["tests/acceptance"], limit_seconds=1800),
@@ -72,7 +75,13 @@ LEVELS = [
         ],
         limit_seconds=600,
     ),
-    Level(name="browser", arguments=["tests/browser"], limit_seconds=1200, lane=1),
+    Level(
+        name="browser",
+        arguments=["tests/browser", *(f"--ignore={path}" for path in WAITING)],
+        limit_seconds=1200,
+        lane=1,
+    ),
+    Level(name="refresh", arguments=[*WAITING], limit_seconds=600),
     Level(
         name="notebooks",
         arguments=["--nbval-lax", "--nbval-current-env", "--nbval-sanitize-with=tests/notebooks.cfg", "notebooks"],
