@@ -16,6 +16,7 @@ from queuemon.errors import InvalidValue, StoreUnavailable
 from queuemon.model import ActionKind, HalfError, Plan
 from queuemon.render import html
 from queuemon.views.confirm import Confirmation
+from queuemon.views.dashboard import Dashboard
 from queuemon.views.inspector import Inspector
 from queuemon.views.jobs import PAGE, job_values
 from queuemon.views.poller import Poller
@@ -507,3 +508,12 @@ def test_times_are_sent_as_seconds_since_1970() -> None:
     oldest = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
     found.accept(fake.snapshot(fake.stats("email-sending", oldest_waiting_at=oldest)))
     assert found.rows[0]["oldest"] == oldest.timestamp()
+
+
+def test_a_queue_that_is_shown_alone_has_its_jobs_and_its_charts(bench: fake.FakeWorkbench) -> None:
+    shown = Dashboard(bench, interval=0, queue="email-sending")  # type: ignore[arg-type]
+    try:
+        wait_until(lambda: shown.figure is not None and shown.page.get("rows"), message="its charts and jobs are there")
+        assert (shown.part, shown.details["queue"]) == ("queue", "email-sending")
+    finally:
+        shown.close()
