@@ -64,7 +64,9 @@ def test_while_postgresql_is_slow_chunks_are_small_with_pauses_between_and_every
     assert sizes(desk) == [FLOOR_ROWS] * 4 + [20]
     assert seen[0].done == 0, "it says so before the first chunk is through"
     assert [p.done for p in seen[1:]] == [50, 100, 150, 200, 220]
-    assert {p.slowed for p in seen[:-1]} == {f"{POSTGRES_SLOW}: {FLOOR_ROWS} jobs at a time"}
+    assert seen[0].slowed == f"{POSTGRES_SLOW}: {FLOOR_ROWS} jobs at a time"
+    # On a machine that does something else, Redis may really be slow now and then as well.
+    assert all(p.slowed.endswith(f" is slow: {FLOOR_ROWS} jobs at a time") for p in seen[:-1])
     assert waits.seconds[0] == 0
     assert all(0 < s <= PAUSE_SECONDS for s in waits.seconds[1:])
     assert desk.number("queuemon.undo_jobs") == 220
