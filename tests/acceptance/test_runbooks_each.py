@@ -237,7 +237,7 @@ def test_repair_drift_keeps_to_the_classes_and_fails_when_the_trouble_comes_back
         wait_seconds=0.0,
         after={"Act": lambda: floor.redis.delete("queue:mail")},
     )
-    with pytest.raises(InvalidValue, match="numbers from 1 to 16"):
+    with pytest.raises(InvalidValue, match="some of 1, 2, 3"):
         floor.cells("repair-drift", classes=["all"])
 
 
@@ -395,8 +395,9 @@ def test_wrong_parameters_end_with_2_and_one_sentence_before_anything_runs(
     floor: Floor, name: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     info = runbooks.describe(name)
-    number = next(p for p in info.parameters if p.type in {"int", "float"})
-    wrong = ["nope=1", "dry_run=perhaps", f"{number.name}=many", f"{number.name}=-1", "queue"]
+    wrong = ["nope=1", "dry_run=perhaps", "queue"]
+    if number := next((p.name for p in info.parameters if p.type in {"int", "float"}), ""):
+        wrong += [f"{number}=many", f"{number}=-1"]
     of_kind = {"queue": ["nope", "a,b"], "moment": ["soon"], "end": ["soon", "2020-01-01"], "signature": ["ab12"]}
     wrong += [f"{p.name}={text}" for p in info.parameters for text in of_kind.get(p.kind, ())]
     wrong += [f"{p.name}=17" for p in info.parameters if p.choices]
