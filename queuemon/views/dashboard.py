@@ -437,7 +437,7 @@ class Dashboard(VuetifyTemplate):
         finally:
             self.board.announce_result(result)
         self.inspector.reload()
-        self.inspector.refresh()
+        self.inspector.refresh(acted=True)
         if self.audit.action:
             self.audit.refresh()
         if result.kind is ActionKind.REPAIR:

@@ -27,8 +27,10 @@ TABS: Final = ("all", "waiting", "scheduled", "active", "stuck", "completed", "f
 #: Hours of the charts and cards that can be chosen.
 SPANS: Final = (0.25, 1, 6, 24, 168)
 
-#: An open job is read again with each refresh while that costs no more than this.
+#: An open job is read again with each refresh while that costs no more than this; a dearer one takes at most this share
+#: of the time.
 CHEAP_SECONDS: Final = 0.3
+JOB_SHARE: Final = 0.1
 
 #: What stays readable of a filter typed by hand.
 FILTER_LENGTH: Final = 4_000
@@ -52,7 +54,7 @@ class Inspector(HasTraits):
         self._lock = threading.RLock()
         self._question = 0
         self._cursors: list[str | None] = [None]
-        self._job_cost = 0.0
+        self._job_cost = self._job_read = 0.0
 
     # ------------------------------------------------------------------------------------------------------ queue
 
@@ -108,15 +110,17 @@ class Inspector(HasTraits):
             if self.details and hours in SPANS:
                 self.details = self.details | {"hours": hours}
 
-    def refresh(self) -> None:
-        """With every refresh of the board: new values into what is open, nothing moved or replaced under the hand."""
+    def refresh(self, *, acted: bool = False) -> None:
+        """With every refresh of the board: new values into what is open, nothing moved or replaced under the hand. After
+        an action the open job is read whatever that costs."""
         with self._lock:
             opened = bool(self.details)
             if opened:
                 self.details = self.details | {"counts": tab_counts(self._board.queue(self.details["queue"]))}
         if opened:
             self._refresh_page()
-        if self.job and not self.job.get("gone") and self._job_cost <= CHEAP_SECONDS:
+        rest = 0.0 if acted or self._job_cost <= CHEAP_SECONDS else self._job_cost / JOB_SHARE
+        if self.job and not self.job.get("gone") and time.monotonic() - self._job_read >= rest:
             self.open_job(self.job["id"], again=True)
 
     def filter(self) -> JobFilter:
@@ -187,7 +191,8 @@ class Inspector(HasTraits):
             values = {"id": job_id, "error": clean(str(error), 600)}
         with self._lock:
             if self.job.get("id") == job_id:
-                self._job_cost = time.monotonic() - started
+                self._job_read = time.monotonic()
+                self._job_cost = self._job_read - started
                 self.job = values
 
     def close_job(self) -> None:
