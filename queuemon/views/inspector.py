@@ -111,8 +111,8 @@ class Inspector(HasTraits):
                 self.details = self.details | {"hours": hours}
 
     def refresh(self, *, acted: bool = False) -> None:
-        """With every refresh of the board: new values into what is open, nothing moved or replaced under the hand. After
-        an action the open job is read whatever that costs."""
+        """With every refresh of the board: new values into what is open, nothing moved or replaced under the hand.
+        After an action the open job is read whatever that costs."""
         with self._lock:
             opened = bool(self.details)
             if opened:

@@ -58,7 +58,7 @@ def queues(page: Page) -> None:
     page.get_by_label("Queue", exact=True).select_option("bulk")
     expect(page.locator(".qm-details")).to_have_attribute("aria-label", "Details of queue:bulk")
     assert page.locator(".qm-queue-table").count() == 0
-    expect(page.get_by_text("0 failed attempts")).to_be_visible()
+    expect(page.get_by_text("0 failed attempts").first).to_be_visible()
 
 
 def failures(page: Page) -> None:
