@@ -148,7 +148,8 @@ def test_no_text_runs_in_any_static_face_or_chart(trapped: Page) -> None:
     page.evaluate(DRAW, drawn)
     assert page.evaluate("window.ran") == []
     found = page.locator(
-        "img:not([src^='data:image/svg+xml;base64,']), main script, iframe, base, form, math, #chart svg a, a[href^='javascript:']"
+        "img:not([src^='data:image/svg+xml;base64,']), main script, iframe, base, form, math, #chart svg a,"
+        " a[href^='javascript:']"
     )
     assert found.evaluate_all("all => all.map((e) => e.outerHTML.slice(0, 200))") == []
     print(f"{len(PAYLOADS)} texts × {len(made) // len(PAYLOADS)} faces, {len(drawn)} charts: 0 executed")
