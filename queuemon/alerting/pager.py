@@ -23,6 +23,10 @@ class PagerAway(QueuemonError):
     """PagerDuty did not take an event; it is kept and sent again."""
 
 
+class PagerRefused(PagerAway):
+    """PagerDuty took exception to this very event, or to the routing key."""
+
+
 class PagerDuty:
     """Sends events with one routing key. No message of its own holds the key."""
 
@@ -44,17 +48,15 @@ class PagerDuty:
 
     def send(self, event: Mapping[str, Any]) -> None:
         """Send one event; raises PagerAway."""
-        import logging
-
         import pagerduty
 
         said = dict(event)
-        logging.getLogger("httpx2").setLevel(logging.WARNING)
         try:
             self._client.send_event(said.pop("event_action"), **said)
         except pagerduty.HttpError as error:  # its message holds the end of the key
             status = error.response.status_code if error.response is not None else 0
-            raise PagerAway(
+            kind = PagerRefused if status == 400 else PagerAway
+            raise kind(
                 f"PagerDuty refused an event (HTTP {status})",
                 expected="202 from its Events API v2",
                 next_step="see whether the routing key is that of an Events API v2 integration, and the region right"

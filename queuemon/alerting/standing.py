@@ -76,7 +76,7 @@ class Change:
 
 
 def advance(standing: Mapping[str, Alert], found: Iterable[tuple[Rule, Sequence[Hit] | None]], now: datetime) -> Change:
-    """The alerts that stand after a look at `now` (which never goes back)."""
+    """The alerts that stand after a look at `now`, which is no earlier than the one before: see `set_back`."""
     kept: dict[str, Alert] = {}
     fired: list[Alert] = []
     ended: list[Alert] = []
@@ -104,6 +104,20 @@ def advance(standing: Mapping[str, Alert], found: Iterable[tuple[Rule, Sequence[
             elif alert.firing:
                 ended.append(alert)
     return Change(standing=kept, fired=fired, ended=ended)
+
+
+def set_back(standing: Mapping[str, Alert], now: datetime) -> Mapping[str, Alert]:
+    """The same, as long as they have stood, by a clock that was set back to `now`; unchanged by one that was not."""
+    by = max((alert.held_at for alert in standing.values()), default=now) - now
+    if by <= timedelta(0):
+        return standing
+    return {
+        key: replace(
+            alert, since=alert.since - by, held_at=alert.held_at - by,
+            firing_since=alert.firing_since and alert.firing_since - by,
+        )
+        for key, alert in standing.items()
+    }  # fmt: skip
 
 
 def _missed(alert: Alert, now: datetime) -> bool:

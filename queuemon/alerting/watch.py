@@ -18,9 +18,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final, Protocol
 
-from queuemon.alerting.pager import SUMMARY_LENGTH, PagerAway
+from queuemon.alerting.pager import SUMMARY_LENGTH, PagerAway, PagerRefused
 from queuemon.alerting.rules import RULES, Hit, Rule, Severity
-from queuemon.alerting.standing import Alert, Change, advance, key_of
+from queuemon.alerting.standing import Alert, Change, advance, key_of, set_back
 from queuemon.errors import StackError
 from queuemon.render.text import clean
 
@@ -91,9 +91,7 @@ class Watch:
 
     def step(self, now: datetime) -> Change:
         """One look: remember first what is to be sent, then say it."""
-        latest = max((alert.held_at for alert in self._memory.standing.values()), default=now)
-        now = max(now, latest)  # a clock that was set back makes nothing younger
-        change = advance(self._memory.standing, self._look(), now)
+        change = advance(set_back(self._memory.standing, now), self._look(), now)
         events: list[Mapping[str, Any]] = []
         if self._pager is not None:
             events += [trigger(alert, self._origin) for alert in change.fired]
@@ -106,23 +104,39 @@ class Watch:
         return change
 
     def deliver(self, stop: threading.Event | None = None) -> None:
-        """Send what is not delivered, in order; where PagerDuty is away, wait with the next try, longer each time."""
-        while self._pager is not None and self._memory.unsent and time.monotonic() >= self._retry_at:
+        """Send what is not delivered, in order. What is refused holds back the events of its own alert alone; where
+        PagerDuty is away all wait. The next try comes later each time."""
+        if self._pager is None or not self._memory.unsent or time.monotonic() < self._retry_at:
+            return
+        refused: set[str] = set()
+        trouble: PagerAway | None = None
+        for event in self._memory.unsent:
             if stop is not None and stop.is_set():
                 return
-            event, *rest = self._memory.unsent
+            if event["dedup_key"] in refused:
+                continue
             try:
                 self._pager.send(event)
+            except PagerRefused as error:
+                refused.add(event["dedup_key"])
+                trouble = error
             except PagerAway as error:
-                if not self._retry_seconds:
-                    self._say(f"{error} ({len(self._memory.unsent):,} to be sent)")
-                self._retry_seconds = min(LONGEST_RETRY_SECONDS, max(RETRY_SECONDS, 2 * self._retry_seconds))
-                self._retry_at = time.monotonic() + self._retry_seconds
-                return
-            if self._retry_seconds:
-                self._say("PagerDuty takes events again")
+                trouble = error
+                break
+            else:
+                self._remember(replace(self._memory, unsent=[e for e in self._memory.unsent if e is not event]))
+        self._rest(trouble)
+
+    def _rest(self, trouble: PagerAway | None) -> None:
+        """Wait before the next try, where this one failed; say so once."""
+        if trouble is not None:
+            if not self._retry_seconds:
+                self._say(f"{trouble} ({len(self._memory.unsent):,} to be sent)")
+            self._retry_seconds = min(LONGEST_RETRY_SECONDS, max(RETRY_SECONDS, 2 * self._retry_seconds))
+            self._retry_at = time.monotonic() + self._retry_seconds
+        elif self._retry_seconds:
+            self._say("PagerDuty takes events again")
             self._retry_seconds = 0.0
-            self._remember(replace(self._memory, unsent=rest))
 
     def _remember(self, memory: Memory) -> None:
         """Replace the file, on the disk, before the memory counts. A full disk stops no page: it is said."""

@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from queuemon.alerting.pager import PagerAway, PagerDuty
-from queuemon.alerting.rules import RULES, Hit, Rule, Seen, Severity, hits, rule_file
+from queuemon.alerting.rules import RULES, Hit, Rule, Seen, hits, rule_file
 from queuemon.alerting.standing import Alert, advance
 from queuemon.alerting.watch import Origin, Watch, alone, trigger
 from queuemon.contract import Thresholds
@@ -286,14 +286,15 @@ def test_what_fired_by_a_rule_that_is_gone_is_resolved(incident: Incident) -> No
     assert incident.sink.incidents == {key: "resolved"}
 
 
-def test_a_clock_that_is_set_back_ends_nothing(incident: Incident) -> None:
+def test_a_clock_that_is_set_back_ends_nothing_and_holds_up_nothing(incident: Incident) -> None:
     incident.minutes(3, waiting=20_000)
     incident.now -= timedelta(hours=2)
     incident.minutes(3, waiting=20_000)
     assert actions(incident.sink.events) == ["trigger"]
-    incident.now += timedelta(hours=2)
     incident.minutes(10, waiting=5)
-    assert actions(incident.sink.events) == ["trigger", "resolve"]
+    assert actions(incident.sink.events) == ["trigger", "resolve"], "nor does it hold up what comes"
+    incident.minutes(3, waiting=20_000)
+    assert len(incident.sink.of("trigger")) == 2
 
 
 def test_one_watch_for_each_file(tmp_path: Path) -> None:
@@ -310,6 +311,16 @@ def test_a_full_disk_stops_no_page(incident: Incident, monkeypatch: pytest.Monke
     incident.minutes(3, waiting=20_000)
     assert actions(incident.sink.events) == ["trigger"]
     assert sum("cannot be written" in line for line in incident.said) == 1
+
+
+def test_an_event_that_is_refused_holds_back_no_other_alert(incident: Incident) -> None:
+    incident.minutes(3, waiting=20_000)
+    broken = {"event_action": "trigger", "dedup_key": "another", "payload": {}}
+    incident.watch._memory = replace(incident.watch._memory, unsent=[broken])
+    incident.minutes(10, waiting=5)
+    assert actions(incident.sink.events) == ["trigger", "resolve"]
+    assert incident.watch.unsent == 1
+    assert set(incident.sink.refused) == {"payload: []"}
 
 
 @pytest.mark.parametrize(("status", "words"), [(400, "routing key"), (403, "routing key"), (500, "sent again")])
@@ -329,7 +340,3 @@ def test_pagerduty_that_cannot_be_reached_is_said() -> None:
 def test_a_url_without_tls_is_refused() -> None:
     with pytest.raises(ConfigError, match="https"):
         PagerDuty("k" * 32, "http://events.pagerduty.com")
-
-
-def test_the_severities_are_those_of_both_worlds() -> None:
-    assert {rule.severity for rule in RULES} == {Severity.CRITICAL, Severity.WARNING}
