@@ -330,7 +330,7 @@ RULES: Final[Sequence[Rule]] = (
         for_seconds=60,
         keep_seconds=60,
         summary="{queue} has been paused for {value}",
-        description="{queue} has been paused for longer than its threshold alert_pause_seconds. `queuemon queues` says"
+        description="{queue} has been paused for longer than its threshold alert_pause_seconds. `queuemon pauses` says"
         " who holds the pause and why; what expired meanwhile can be run after all.",
         runbook="replay-expired",
         parameter="queue",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -10,12 +11,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import typer
 import yaml
 
 from queuemon.alerting.pager import PagerAway, PagerDuty
 from queuemon.alerting.rules import RULES, Hit, Rule, Seen, hits, rule_file
 from queuemon.alerting.standing import Alert, advance
 from queuemon.alerting.watch import Origin, Watch, alone, trigger
+from queuemon.cli.app import app
 from queuemon.contract import Thresholds
 from queuemon.errors import ConfigError, StackError
 from queuemon.model import HalfError
@@ -89,12 +92,13 @@ def test_a_store_that_is_away_is_one_alert_and_ends_no_other() -> None:
 
 
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.name)
-def test_every_rule_names_a_runbook_that_exists_and_parameters_that_it_takes(rule: Rule) -> None:
+def test_every_rule_names_a_runbook_and_commands_that_exist_and_parameters_that_it_takes(rule: Rule) -> None:
     book = catalogue.describe(rule.runbook)
     assert not rule.parameter or rule.parameter in {p.name for p in book.parameters}
     assert rule.keep_seconds > 0
     assert rule.summary
-    assert rule.description
+    named = re.findall(r"`queuemon ([a-z-]+)", rule.description)
+    assert set(named) <= set(typer.main.get_command(app).commands)  # type: ignore[attr-defined]
 
 
 def test_the_rule_file_is_what_prometheus_reads() -> None:
