@@ -60,7 +60,7 @@ def timeline_svg(
         flow.plot(starts, [p.due for p in timeline.points], color=ARRIVED, linewidth=1.3, label="came due")
         flow.plot(starts, [p.started for p in timeline.points], color=COMPLETED, linewidth=1.3, label="started")
         flow.set_title(f"Came due and started per {per}", loc="left")
-        flow.legend(loc="upper right", frameon=False, ncols=2, fontsize=8)
+        flow.legend(loc="lower right", bbox_to_anchor=(1.0, 0.98), frameon=False, ncols=2, fontsize=8)
         heights = [p.failed + p.lost for p in timeline.points]
         failed.bar(starts, heights, width=step * 0.9, align="edge", color=FAILED, linewidth=0)
         failed.set_title(f"Failed attempts per {per}", loc="left")

@@ -25,11 +25,6 @@ class Hit:
     #: How many of them stand so now; those that are missing in the sum were deleted.
     now: Mapping[JobStatus, int]
 
-    @property
-    def deleted(self) -> int:
-        """Those that no longer exist."""
-        return self.jobs - sum(self.now.values())
-
 
 def jobs_hit(connection: Connection, t: Tables, *, since: datetime, until: datetime) -> dict[str, Hit]:
     """By queue in which they failed, each job once."""

@@ -65,6 +65,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
 
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """In full a proof takes as long as it takes: limits that files set for their samples would end it."""
+    if config.getoption("--proofs") is not None:
+        for item in items:
+            item.add_marker(pytest.mark.timeout(0), append=False)
+
+
 def code_digest() -> str:
     """Changes with every file of the package and of the tests: what was proven of other code is not proven."""
     digest = hashlib.sha256()
