@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from math import fsum
 from typing import Final
 
 from sqlalchemy import Connection, select
@@ -65,7 +66,8 @@ def _totals(measures: Mapping[str, Mapping[int, tuple[int, float]]]) -> Totals:
     def distribution(measure: str) -> Distribution:
         rows = measures.get(measure, {})
         counts = tuple(rows.get(bucket, (0, 0.0))[0] for bucket in range(len(BOUNDS) + 1))
-        return Distribution(counts=counts, seconds=sum(seconds for _, seconds in rows.values()))
+        # Exact in whatever order the rows come: a counter that falls by a rounding error is one that was reset.
+        return Distribution(counts=counts, seconds=fsum(seconds for _, seconds in rows.values()))
 
     return Totals(
         created=count("created"), expired=count("expired"), completed=distribution("completed"),

@@ -11,6 +11,7 @@ import pytest
 from sqlalchemy import event, text
 
 from queuemon.alerting.exporter import serving
+from queuemon.alerting.reading import Reader
 from queuemon.errors import StackError
 from queuemon.store import rollups
 from queuemon.workbench import Workbench
@@ -110,6 +111,17 @@ def _commit_late(rig: Rig) -> None:
 def _differences(rig: Rig, workbench: Workbench) -> list[str]:
     with serving(workbench, host="127.0.0.1", port=0, seconds=0) as port:
         return differences(parsed(page_of(port)), lambda statement: [tuple(r.values()) for r in rig.sql(statement)])
+
+
+def test_a_sum_of_seconds_is_the_same_in_whatever_order_its_rows_lie(rig: Rig, workbench: Workbench) -> None:
+    """A sum that falls by a rounding error would be a counter that was reset."""
+    rig.sql("INSERT INTO queuemon.totals (queue, measure, bucket, n, seconds) VALUES"
+            " ('mail', 'waited', 1, 1, 0.1), ('mail', 'waited', 2, 1, 0.2), ('mail', 'waited', 3, 1, 0.3)")  # fmt: skip
+    seen = [Reader(workbench).read().totals]
+    rig.sql("UPDATE queuemon.totals SET n = 1 WHERE bucket = 1")
+    assert [row["bucket"] for row in rig.sql("SELECT bucket FROM queuemon.totals")] == [2, 3, 1]
+    seen += [Reader(workbench).read().totals]
+    assert [f"{page['mail'].waited.seconds!r}" for page in seen if page] == ["0.6", "0.6"]
 
 
 def test_an_attempt_that_commits_late_is_counted_once(rig: Rig, workbench: Workbench) -> None:
