@@ -52,6 +52,12 @@ class Level:
 #: Tests in the browser that mostly wait for refreshes: they go to the lane that has time left.
 WAITING = ("tests/browser/test_refresh.py", "tests/browser/test_accessibility.py", "tests/browser/test_alerts.py")
 
+#: Integration tests of what brings its own servers, or needs none: once is enough.
+OWN_SERVERS = tuple(
+    f"tests/integration/test_{name}.py"
+    for name in ("stack", "processes", "demo_history", "grafana", "prometheus_rules")
+)
+
 LEVELS = [
     Level(name="unit", arguments=["tests/unit"]),
     Level(name="acceptance", arguments=["tests/acceptance"], limit_seconds=1800),
@@ -61,7 +67,13 @@ LEVELS = [
     Level(
         name="integration-debian",
         # Every commit of every action is lost on both pairs; that its request is lost and not its answer, on one.
-        arguments=["tests/integration", "--stores=debian", "-k", "not (loses_any_one_of_its_commits and REQUEST)"],
+        arguments=[
+            "tests/integration",
+            *(f"--ignore={path}" for path in OWN_SERVERS),
+            "--stores=debian",
+            "-k",
+            "not (loses_any_one_of_its_commits and REQUEST)",
+        ],
         limit_seconds=1200,
         lane=1,
     ),
