@@ -202,6 +202,7 @@ def fate(record: ActionRecord) -> dict[str, Any]:
         "finished": record.finished_at.timestamp() if record.finished_at else None,
         "interrupted": record.interrupted,
         "resumable": by_job(record) and (record.interrupted or record.state == "stopped"),
+        "stoppable": record.finished_at is None and (by_job(record) or record.interrupted),
         "undoUntil": record.undoable_until.timestamp() if record.undoable_until else None,
         "undoneBy": str(record.undone_by) if record.undone_by else None,
         "undoOf": str(record.undo_of) if record.undo_of else None,

@@ -386,8 +386,18 @@ class Dashboard(VuetifyTemplate):
         self.poller.refresh()
 
     def vue_halt(self, data: object) -> None:
-        """Stop a running action."""
-        self.runs.stop(str(data))
+        """Stop an action: one that runs here after its chunk; one of elsewhere, or whose process died, in its row."""
+        if not self.runs.stop(str(data)):
+            self._in_thread("stopping", lambda: self._stop(str(data)))
+
+    def _stop(self, action_id: str) -> None:
+        record = self.workbench.stop_action(action_id)
+        try:
+            self._read_board()
+        finally:
+            self.board.announce_stop(record)
+        if self.audit.action:
+            self.audit.refresh()
 
     def vue_open_action(self, data: object) -> None:
         """Action details."""

@@ -42,12 +42,14 @@ class Runs(HasTraits):
                 del self._stops[action_id]
                 self.running = {key: value for key, value in self.running.items() if key != action_id}
 
-    def stop(self, action_id: str) -> None:
-        """Stop an action after its chunk; one that does not run here is left alone."""
+    def stop(self, action_id: str) -> bool:
+        """Stop an action after its chunk; whether it runs here: one that does not is left alone."""
         with self._lock:
-            if (stop := self._stops.get(action_id)) is not None:
-                stop.set()
-                self._change(action_id, {"stopping": True})
+            if (stop := self._stops.get(action_id)) is None:
+                return False
+            stop.set()
+            self._change(action_id, {"stopping": True})
+            return True
 
     def _progress(self, action_id: str, p: ActionProgress) -> None:
         with self._lock:

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from itertools import count
 from typing import Any, Final
+from uuid import UUID
 
 from traitlets import Dict, HasTraits, List
 
@@ -130,15 +131,23 @@ class Board(HasTraits):
 
     def announce_result(self, result: ActionResult) -> None:
         """Say what an action did; with the way back or on, where the audit trail says that there is one."""
-        tone = {"done": "good", "refused": "bad"}.get(result.state, "partly")
         late = "" if result.published else " The relay finishes publishing it."
-        row: dict[str, Any] = next((r for r in self.activity if r["id"] == str(result.id)), {})
+        self._announce_action(result.id, f"{result.summary}{late}", result.state)
+
+    def announce_stop(self, record: ActionRecord) -> None:
+        """Say how far an action came that was to be stopped; one that had ended by then is said to have."""
+        late = "" if record.state == "stopped" else f"It had ended already ({record.state}): nothing was stopped. "
+        self._announce_action(record.id, f"{late}{record.summary}", record.state)
+
+    def _announce_action(self, action_id: UUID, text: str, state: str) -> None:
+        tone = {"done": "good", "refused": "bad"}.get(state, "partly")
+        row: dict[str, Any] = next((r for r in self.activity if r["id"] == str(action_id)), {})
         ways: dict[str, Any] = {"action": row["id"]} if row else {}
         if "undoUntil" in row:
             ways |= {"undo": row["id"], "undoUntil": row["undoUntil"]}
         if "resumable" in row:
             ways["resume"] = row["id"]
-        self.announce(f"{result.summary}{late}", tone, **ways)
+        self.announce(text, tone, **ways)
 
     # ------------------------------------------------------------------------------------------------ derived
 

@@ -385,6 +385,13 @@ class FakeWorkbench(FakeInsight):
         self.rate = rate
         return self._go_on(action_id, progress, stop)
 
+    def stop_action(self, action_id: UUID | str) -> ActionRecord:
+        """End what runs elsewhere, or what nobody moves on; what has ended stays as it is."""
+        record = self.action(action_id)
+        if record.finished_at is None:
+            self._ended(record.id, f"Stopped on request. {record.done} of {record.planned}.", "stopped")
+        return self.action(action_id)
+
     def _change_queue(self, plan: Plan) -> None:
         now, q = utc(), self.queue_stats[plan.target]
         changes: dict[str, Any] = {

@@ -102,6 +102,33 @@ def test_an_interrupted_action_is_named_in_the_strip(bench: fake.FakeWorkbench, 
     assert board.strip["interrupted"] == []
 
 
+def test_an_action_that_nobody_moves_on_can_be_stopped_and_says_how_far_it_came(
+    bench: fake.FakeWorkbench, board: Board
+) -> None:
+    plan, stop = bench.plan("retry", f"queue:{MRR} status:failed"), threading.Event()
+    bench.apply(plan, progress=lambda _: stop.set(), stop=stop)
+    board.accept_activity(bench.actions())
+    assert "stoppable" not in board.activity[0]
+    assert not Runs().stop(str(plan.id))
+
+    bench.records = [replace(r, state="running", finished_at=None, interrupted=True) for r in bench.records]
+    board.accept_activity(bench.actions())
+    assert (board.activity[0]["stoppable"], board.activity[0]["resumable"]) == (True, True)
+    record = bench.stop_action(plan.id)
+    board.accept_activity(bench.actions())
+    board.announce_stop(record)
+    assert "stoppable" not in board.activity[0]
+    assert (board.toast["text"], board.toast["tone"]) == ("Stopped on request. 10 of 12.", "partly")
+    assert board.toast["resume"] == str(plan.id)
+
+
+def test_to_stop_what_has_ended_meanwhile_is_explained(bench: fake.FakeWorkbench, board: Board) -> None:
+    ended = retried(bench)
+    board.accept_activity(bench.actions())
+    board.announce_stop(bench.stop_action(ended))
+    assert board.toast["text"] == "It had ended already (done): nothing was stopped. Retry: 12 of 12."
+
+
 def test_a_canary_tells_its_step_and_what_became_of_its_jobs() -> None:
     numbers = {"planned": 31, "done": 6, "skipped": 0, "per_second": 1.0, "eta_seconds": 25.0}
     found = progress_values(
