@@ -15,7 +15,7 @@ from typing import Any, Final
 from ipyvuetify.VuetifyTemplate import VuetifyTemplate
 from ipywidgets import widget_serialization
 from traitlets import Any as AnyTrait
-from traitlets import Bool, Dict, List, Unicode
+from traitlets import Bool, Dict, Int, List, Unicode
 
 from queuemon.errors import QueuemonError
 from queuemon.model import ActionKind, ActionResult, RedisHalf
@@ -102,6 +102,8 @@ class Dashboard(VuetifyTemplate):
     figure = AnyTrait(None, allow_none=True).tag(sync=True, **widget_serialization)
     #: The one panel that is shown: "drift", "activity", "queue"; empty for all of them.
     part = Unicode("").tag(sync=True)
+    #: Answers of the kernel to the page's signs of life; one that does not come is said there.
+    pulse = Int(0).tag(sync=True)
     #: True once the poller has ended: the page says so.
     stopped = Bool(False).tag(sync=True)
 
@@ -235,14 +237,14 @@ class Dashboard(VuetifyTemplate):
         self.board.set_read_only(self.workbench.read_only_reason)
 
     def _quietly(self, work: Callable[[], None]) -> Callable[[], None]:
-        """`work`, whose store errors are not reported while the strip already says that the store is away."""
+        """`work`, unless the strip already says that PostgreSQL is away.
+
+        Each of these reads would wait for it as long as the first one did, and Redis's numbers would wait with them.
+        """
 
         def quiet() -> None:
-            try:
+            if not self.strip["postgres"]["error"]:
                 work()
-            except QueuemonError:
-                if not self.strip["postgres"]["error"]:
-                    raise
 
         return quiet
 
@@ -256,6 +258,7 @@ class Dashboard(VuetifyTemplate):
     def vue_alive(self, data: object) -> None:
         """A page shows the dashboard (sent every few seconds)."""
         self.poller.seen()
+        self.pulse += 1
 
     def vue_refresh(self, data: object) -> None:
         """Refresh now."""
