@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import re
 
+import pytest
 from playwright.sync_api import Page, expect
 
 from queuemon.engine.handlers import JobInHand
+from queuemon.model import ActionProgress
+from queuemon.workbench import Workbench
 from tests.support.drift import Planter
 from tests.support.engine import Rig
 from tests.support.operator import MAIL, confirm, fail, failed_jobs, said
@@ -61,6 +64,33 @@ def test_a_long_action_goes_on_without_its_dialog_is_stopped_and_resumed(page: P
     dialog.locator("[data-qm=confirm-button]").click()
     wait_until(lambda: rig.count("waiting") == 60, message="the rest is retried")
     expect(details.locator("[data-qm=action-state]")).to_have_text("done")
+
+
+def test_an_action_whose_process_died_is_stopped_and_taken_back(page: Page, rig: Rig) -> None:
+    fail(rig, 25)
+    with Workbench(rig.settings.model_copy(update={"chunk_rows": 10})) as other:
+
+        def crash(_: ActionProgress) -> None:
+            raise KeyboardInterrupt
+
+        with pytest.raises(KeyboardInterrupt):
+            other.apply(other.plan("retry", "queue:mail status:failed"), reason="fixed", progress=crash)
+    line = page.locator("[data-action=retry]")
+    expect(line).to_contain_text("running: 10 of 25")
+    rig.sql("UPDATE queuemon.actions SET updated_at = now() - interval '1 minute'")
+    expect(line).to_contain_text("interrupted at 10 of 25")
+    expect(page.locator("[data-qm=interrupted]")).to_contain_text("An action was interrupted")
+    line.get_by_role("button", name=re.compile("^Stop the retry")).click()
+    expect(said(page)).to_contain_text("Stopped on request. Retried 10 of 25.")
+    expect(page.locator("[data-qm=interrupted]")).to_have_count(0)
+    expect(line.get_by_role("button", name=re.compile("^Stop the retry"))).to_have_count(0)
+    expect(line.get_by_role("button", name=re.compile("^Resume the retry"))).to_be_visible()
+    line.locator(".qm-link").click()
+    details = page.locator("[data-qm=action]")
+    expect(details.locator("[data-qm=action-state]")).to_have_text("stopped")
+    details.get_by_role("button", name="Undo…").click()
+    confirm(page, "all of it back")
+    wait_until(lambda: rig.count("failed") == 25, message="what was done is taken back")
 
 
 def test_a_stuck_job_is_shown_with_its_worker_and_rescued(page: Page, rig: Rig) -> None:

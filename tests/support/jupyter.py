@@ -116,6 +116,11 @@ class Server:
         for kernel in self.get("/api/kernels"):
             self._ask("DELETE", f"/api/kernels/{kernel['id']}").close()
 
+    def restart_kernel(self) -> None:
+        """Restart the one kernel that is alive, as the menu does: what it had in memory is gone."""
+        (kernel,) = self.get("/api/kernels")
+        self._ask("POST", f"/api/kernels/{kernel['id']}/restart").close()
+
     def get(self, path: str) -> Any:
         """A JSON answer of the server's REST interface."""
         with self._ask("GET", path) as answer:
@@ -124,7 +129,7 @@ class Server:
     def _ask(self, method: str, path: str) -> Any:
         token = {"Authorization": f"token {self.token}"}
         request = urllib.request.Request(f"{self.url}{path}", headers=token, method=method)
-        return urllib.request.urlopen(request, timeout=10)
+        return urllib.request.urlopen(request, timeout=30)
 
 
 def _environment(home: Path, extra: Mapping[str, str]) -> dict[str, str]:

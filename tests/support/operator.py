@@ -14,6 +14,7 @@ from uuid import UUID
 import nbformat
 import pytest
 
+from queuemon.config import Settings
 from queuemon.engine.ids import uuid7
 from tests.support.engine import Rig
 
@@ -28,9 +29,8 @@ MAIL = "queue:mail"
 ANSWER = 20_000
 
 
-def notebook(folder: Path, *cells: str) -> str:
+def notebook(folder: Path, *cells: str, name: str = "dashboard.ipynb") -> str:
     """A notebook of code cells; returns its name."""
-    name = "dashboard.ipynb"
     kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
     made = nbformat.v4.new_notebook(metadata=kernel, cells=[nbformat.v4.new_code_cell(c) for c in cells])
     nbformat.write(made, folder / name)
@@ -46,26 +46,35 @@ def operator_lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         yield server
 
 
+def connecting(settings: Settings, **changes: Any) -> str:
+    """The cell that makes `wb` from these settings; ten jobs are a chunk."""
+    values = settings.model_dump(include={"profile", "lease_seconds", "heartbeat_seconds", "backoff_seconds"})
+    values |= {"database_url": settings.database_url.get_secret_value(), "chunk_rows": 10}
+    values |= {"redis_url": settings.redis_url.get_secret_value(), **changes}
+    return (
+        "import queuemon\nfrom queuemon.config import Settings\nfrom queuemon.workbench import Workbench\n"
+        f"wb = Workbench(Settings(**{values!r}))"
+    )
+
+
+def dashboard(lab: Server, page: Page, setup: str, *, name: str = "dashboard.ipynb") -> None:
+    """Show the dashboard of `wb` in a notebook of this name, refreshed every second."""
+    from tests.support import jupyter
+
+    page.set_default_timeout(ANSWER)
+    page.goto(lab.lab_url(notebook(lab.root, setup, "queuemon.show(wb)", name=name)))
+    jupyter.run_all(page)
+    page.get_by_label("Refresh every").select_option("1", timeout=60_000)
+
+
 @pytest.fixture
 def page(operator_lab: Server, rig: Rig, open_page: Callable[..., Watched]) -> Iterator[Page]:
     """The dashboard of the rig's stores, refreshed every second; ten jobs are a chunk."""
     from playwright.sync_api import expect
 
-    from tests.support import jupyter
-
-    values = rig.settings.model_dump(include={"profile", "lease_seconds", "heartbeat_seconds", "backoff_seconds"})
-    values |= {"database_url": rig.settings.database_url.get_secret_value(), "chunk_rows": 10}
-    values |= {"redis_url": rig.settings.redis_url.get_secret_value()}
-    setup = (
-        "import queuemon\nfrom queuemon.config import Settings\nfrom queuemon.workbench import Workbench\n"
-        f"wb = Workbench(Settings(**{values!r}))"
-    )
     watched = open_page()
-    watched.page.set_default_timeout(ANSWER)
     expect.set_options(timeout=ANSWER)
-    watched.page.goto(operator_lab.lab_url(notebook(operator_lab.root, setup, "queuemon.show(wb)")))
-    jupyter.run_all(watched.page)
-    watched.page.get_by_label("Refresh every").select_option("1", timeout=60_000)
+    dashboard(operator_lab, watched.page, connecting(rig.settings))
     yield watched.page
     operator_lab.forget_kernels()
     expect.set_options(timeout=5_000)
