@@ -1,4 +1,5 @@
-"""`make bench` or `python -m bench [reads] [writers] [drift] [retry] [timeline] [failures] [explain] [scrape]`."""
+"""`make bench` or `python -m bench [reads] [writers] [drift] [retry] [timeline] [failures] [explain] [scrape]
+[screen]`; `screen` runs only where it is named."""
 
 from __future__ import annotations
 
@@ -23,19 +24,23 @@ def main() -> None:
     """Start PostgreSQL and Valkey in a folder that goes away again, measure, stop."""
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     parser.add_argument(
-        "what", nargs="*", help="reads, writers, drift, retry, timeline, failures, explain, scrape (default: all)"
+        "what",
+        nargs="*",
+        help="reads, writers, drift, retry, timeline, failures, explain, scrape (default: all); or screen",
     )
     parser.add_argument("--sizes", default="10000,1000000,10000000", help="numbers of jobs, smallest first")
     parser.add_argument("--pairs", type=int, default=5, help="interleaved pairs of the writers' measurement")
     parser.add_argument("--jobs", type=int, default=100_000, help="failed jobs of the retry")
     parser.add_argument("--elements", type=int, default=1_000_000, help="list elements and waiting rows of drift")
+    parser.add_argument("--minutes", type=float, default=30, help="how long screen watches the page's memory")
     parser.add_argument("--dir", default=None, help="where the servers' data goes (10 M jobs need about 12 GB)")
     options = parser.parse_args()
-    unknown = set(options.what) - {"reads", "writers", "drift", "retry", "timeline", "failures", "explain", "scrape"}
+    known = {"reads", "writers", "drift", "retry", "timeline", "failures", "explain", "scrape", "screen"}
+    unknown = set(options.what) - known
     if unknown:
         parser.error(
             f"unknown: {', '.join(sorted(unknown))}; expected reads, writers, drift, retry, timeline, failures,"
-            " explain or scrape"
+            " explain, scrape or screen"
         )
     sizes = [int(size) for size in options.sizes.split(",")]
     wanted = options.what or ["explain", "drift", "retry", "timeline", "failures", "reads", "scrape", "writers"]
@@ -74,6 +79,10 @@ def main() -> None:
                     reads.run(workbench, sizes)
                 if "scrape" in wanted:
                     scrape.run(workbench, urls.database_url, sizes[-1])
+                if "screen" in wanted:
+                    from bench import screen  # wants a browser
+
+                    screen.run(workbench, urls.database_url, urls.redis_url, sizes[-1], minutes=options.minutes)
         finally:
             stack.destroy()
 
