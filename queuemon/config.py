@@ -22,6 +22,7 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
 
 from queuemon.contract import HEARTBEAT_SECONDS, LEASE_SECONDS, Keys, Thresholds
 from queuemon.errors import ConfigError, NotAllowed
+from queuemon.masking import Masking
 
 #: Colours of the environment badge when a profile names none.
 COLOURS: Final = {"prod": "red", "production": "red", "staging": "amber", "demo": "blue"}
@@ -103,6 +104,11 @@ class Settings(BaseModel):
     #: Jobs per second at most when a lost list is published anew.
     drift_publish_rate: float = Field(default=2_000.0, gt=0)
 
+    #: Keys of payloads that are masked beside those that look secret or personal, and keys that are not masked although
+    #: they do (docs/masking.md). Without regard to case and separators; * and ? stand for any characters.
+    mask_keys: tuple[str, ...] = Field(default=(), max_length=1_000)
+    show_keys: tuple[str, ...] = Field(default=(), max_length=1_000)
+
     #: Plans of runbooks are approved by another database role before they are carried out.
     runbook_approval: bool = False
 
@@ -130,6 +136,11 @@ class Settings(BaseModel):
     def thresholds_of(self, queue: str) -> Thresholds:
         """The thresholds that hold for a queue."""
         return self.queue_thresholds.get(queue, self.thresholds)
+
+    @property
+    def masking(self) -> Masking:
+        """What of payloads is hidden."""
+        return Masking(hide=self.mask_keys, show=self.show_keys)
 
     @property
     def read_only_reason(self) -> str | None:

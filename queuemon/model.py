@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 from uuid import UUID
 
 from queuemon.contract import Health, JobStatus, Priority, Thresholds, health
+from queuemon.masking import Masking
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -229,7 +230,7 @@ class Snapshot:
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """A row of `jobs`. In lists `payload` is None and `preview` holds its first characters."""
+    """A row of `jobs`. In lists `payload` is None and `preview` holds its first characters, secrets masked."""
 
     id: UUID
     queue: str
@@ -300,6 +301,8 @@ class JobDetail:
     attempts: tuple[Attempt, ...]
     redis: RedisPlace
     clock: datetime
+    #: What of the payload is hidden wherever it is shown; `job.payload` itself holds everything.
+    masking: Masking = field(default=Masking(), repr=False)
 
     @property
     def no_history(self) -> str:
@@ -379,6 +382,7 @@ class ActionKind(StrEnum):
     CANARY = "canary"  # retry a few, look, then more
     REPAIR = "repair"  # drift between the stores
     ADOPT = "adopt"  # make a job of a quarantined element
+    REVEAL = "reveal"  # look at what is masked in a payload
 
     @property
     def bulk(self) -> bool:

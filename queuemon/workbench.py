@@ -169,7 +169,17 @@ class Workbench:
             place = self.store.redis.place(str(key), job.queue, job.worker_id)
         except QueuemonError as error:
             place = RedisPlace(where="unknown", note=str(error))
-        return JobDetail(job=job, attempts=attempts, redis=place, clock=clock)
+        return JobDetail(job=job, attempts=attempts, redis=place, clock=clock, masking=self.settings.masking)
+
+    def reveal(self, job_id: UUID | str, *, reason: str) -> JobDetail:
+        """A job as `job` returns it, with nothing masked: an action that is entered in the audit trail first (who, why,
+        which keys; never a value). Raises UnknownJob, InvalidValue (no reason), NotAllowed."""
+        from dataclasses import replace
+
+        from queuemon.masking import REVEALED
+
+        self.apply(self.plan(ActionKind.REVEAL, job_id), reason=reason)
+        return replace(self.job(job_id), masking=REVEALED)
 
     def count(self, where: str | JobFilter = "") -> Count:
         """How many jobs match: exact up to a named cap, beyond it "at least"."""
@@ -220,12 +230,21 @@ class Workbench:
         columns: Sequence[str] = FRAME_COLUMNS,
         limit: int = 1_000_000,
         seconds: float = 60.0,
+        masked: bool = True,
     ) -> None:
-        """The matching jobs, newest first, streamed as CSV; an apostrophe disarms what a spreadsheet would run."""
+        """The matching jobs, newest first, streamed as CSV; an apostrophe disarms what a spreadsheet would run.
+
+        What is masked on screens is masked in it, too, unless `masked` is False: then ask whether that should stand in
+        the audit trail (`apply(plan("reveal", where, columns=…), reason=…)`), as the command line does.
+        """
+        from queuemon.masking import REVEALED
         from queuemon.store import export
 
         self._check_limit(limit)
-        export.write_csv(self.store.postgres, self._filter(where), columns, limit, target, seconds=seconds)
+        export.write_csv(
+            self.store.postgres, self._filter(where), columns, limit, target, seconds=seconds,
+            masking=self.settings.masking if masked else REVEALED,
+        )  # fmt: skip
 
     def trends(self, queue: str | None = None, *, hours: float = 6.0, bucket_seconds: int | None = None) -> Trend:
         """Arrivals, completions and failed attempts over the last hours, of one queue or all."""
@@ -412,7 +431,6 @@ class Workbench:
         from queuemon.analysis.contrast import explain
         from queuemon.analysis.window import window
         from queuemon.filters import quote
-        from queuemon.render.payload import is_secret
         from queuemon.store import contrast, numbers
 
         wanted = self._filter(where)
@@ -427,7 +445,7 @@ class Workbench:
         sides = contrast.read(
             self.store.postgres, wanted, since=chosen.since, until=chosen.until, queue=name, seed=seed, seconds=seconds
         )
-        secret = [path for path in sides.paths if any(map(is_secret, path))]
+        secret = [path for path in sides.paths if any(map(self.settings.masking.hides_key, path))]
         given = columns(
             sides.table, sides.paths, sides.presence, without=sides.chosen_by, hidden=lambda path: path in secret
         )
@@ -598,6 +616,12 @@ class Workbench:
             from queuemon.drift import aside
 
             return aside.plan(self.store, self.queue_name(target), **options)
+        if kind == ActionKind.REVEAL:
+            from queuemon.actions import revealing
+
+            if "columns" in options:
+                return revealing.plan_export(self.store, self._filter(target), self.count(target), **options)
+            return revealing.plan_job(self.store, self.job(target), **options)
         if kind == ActionKind.CANARY:
             own: dict[str, Any] = {
                 name: options.pop(name) for name in ("steps", "success", "max_errors", "timeout") if name in options

@@ -10,7 +10,7 @@ from functools import partial
 from typing import Final, Protocol
 from uuid import UUID
 
-from queuemon.actions import bulk, canary, queue_changes, undo
+from queuemon.actions import bulk, canary, queue_changes, revealing, undo
 from queuemon.actions.entries import Journal
 from queuemon.actions.resuming import Tell, Teller, reopened
 from queuemon.engine.publisher import publish
@@ -63,6 +63,8 @@ def apply(
     profile, InvalidValue, StoreError.
     """
     store.settings.require_writable(plan.kind.value)
+    if plan.kind is ActionKind.REVEAL:
+        revealing.check_reason(reason)
     journal = Journal(store)
     return _settled(
         store, journal, lambda: journal.enter(plan, reason), progress=progress, stop=stop, rate=rate,
@@ -153,6 +155,8 @@ def _carry_out(
         )  # fmt: skip
     elif kind.bulk or undo.of_jobs(entry):
         done = bulk.carry_out(store, journal, entry, progress=heard, stop=stop, rate=rate)
+    elif kind is ActionKind.REVEAL:
+        return revealing.carry_out(journal, entry)
     elif kind is ActionKind.UNDO:
         return undo.carry_out_queue(store, journal, entry)
     else:

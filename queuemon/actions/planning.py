@@ -225,7 +225,7 @@ def _scene(store: Store, connection: Any, asked: _Asked) -> _Scene:
 
 
 def _plan_filter(store: Store, asked: _Asked, where: JobFilter) -> Plan:
-    t, lease, kind = store.tables, store.settings.lease_seconds, asked.kind
+    t, lease, kind, masking = store.tables, store.settings.lease_seconds, asked.kind, store.settings.masking
     possible = where.statuses()
     states = [s for s in LEGAL[kind] if s in possible]
     with store.postgres.begin() as connection:
@@ -236,7 +236,7 @@ def _plan_filter(store: Store, asked: _Asked, where: JobFilter) -> Plan:
         matches = conditions(where, t, now=cutoff, lease_seconds=lease)
         taken = plans.takes(t, scene.order, matches)
         found = plans.matching(connection, t, taken, states, cutoff) if states else None
-        some = plans.sample(connection, t, taken, states, asked.sample)
+        some = plans.sample(connection, t, taken, states, limit=asked.sample, masking=masking)
         used_up = plans.used_up(connection, t, taken) if kind is ActionKind.RESCUE else 0
     warnings: tuple[str, ...] = ()
     left: Mapping[Standing, int] = {}
@@ -257,13 +257,13 @@ def _plan_filter(store: Store, asked: _Asked, where: JobFilter) -> Plan:
 
 
 def _plan_selection(store: Store, asked: _Asked, ids: tuple[UUID, ...]) -> Plan:
-    t, kind = store.tables, asked.kind
+    t, kind, masking = store.tables, asked.kind, store.settings.masking
     with store.postgres.begin() as connection:
         scene = _scene(store, connection, asked)
         cutoff = scene.order.cutoff
         taken = plans.takes(t, scene.order, among(t, ids))
         found = plans.matching(connection, t, taken, LEGAL[kind], cutoff)
-        some = plans.sample(connection, t, taken, LEGAL[kind], asked.sample)
+        some = plans.sample(connection, t, taken, LEGAL[kind], limit=asked.sample, masking=masking)
         left, gone = plans.left_of_selection(connection, t, scene.order, ids)
         used_up = plans.used_up(connection, t, taken) if kind is ActionKind.RESCUE else 0
         copies = erasing.only_copies(connection, t, ids) if kind is ActionKind.ERASE else 0

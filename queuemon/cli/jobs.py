@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from queuemon.cli.options import NOTHING, Filter, Json, filter_text, opened
+from queuemon.cli.options import NOTHING, Filter, Json, Reason, Reveal, filter_text, opened
 from queuemon.cli.terminal import cell, console, facts, plain, print_json, say, table
 from queuemon.errors import ConfigError, FilterError, InvalidValue
 from queuemon.model import Attempt, Job, JobDetail, JobPage
@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from queuemon.contract import Keys
     from queuemon.filters import JobFilter
     from queuemon.workbench import Workbench
+
+
+#: An export may take so long: masking looks at each payload.
+EXPORT_SECONDS = 600.0
 
 
 def parsed(words: list[str] | None) -> JobFilter:
@@ -51,14 +55,18 @@ def jobs(
     as_json: Json = False,
     csv: Annotated[Path | None, typer.Option(help="Write CSV to a file (- is stdout).", show_default=False)] = None,
     columns: Annotated[str, typer.Option(help="Columns of the CSV, such as id,status,payload.month.")] = "",
+    reveal: Reveal = False,
+    reason: Reason = "",
 ) -> None:
     """Jobs that match a filter, newest first, page by page; all without one. See docs/filter.md for the language."""
     if columns and csv is None:
         raise InvalidValue("--columns is given without --csv", expected="both", next_step="add --csv FILE, or --csv -")
+    if reveal and csv is None:
+        raise InvalidValue("--reveal is given without --csv", expected="both", next_step="or see `queuemon job ID`")
     with opened(ctx) as wb:
         wanted = existing(wb, parsed(where))
         if csv is not None:
-            _export(wb, wanted, csv, columns, limit)
+            _export(wb, wanted, csv, columns, limit, reason=reason if reveal else None)
             return
         page = wb.jobs(wanted, limit=limit, after=after, sort=sort, descending=not oldest)
         if as_json:
@@ -73,17 +81,21 @@ def jobs(
         raise typer.Exit(NOTHING)
 
 
-def _export(wb: Workbench, wanted: JobFilter, csv: Path, columns: str, limit: int) -> None:
+def _export(wb: Workbench, wanted: JobFilter, csv: Path, columns: str, limit: int, *, reason: str | None) -> None:
+    """Write the CSV; a reason is given for one that masks nothing, and is entered in the audit trail first."""
     from queuemon.workbench import FRAME_COLUMNS
 
     names = [name.strip() for name in columns.split(",") if name.strip()] or FRAME_COLUMNS
+    masked = reason is None
+    if reason is not None:
+        wb.apply(wb.plan("reveal", wanted, columns=names), reason=reason)
     if str(csv) == "-":
         target: Any = _Harmless() if sys.stdout.isatty() else sys.stdout.buffer
-        wb.export_csv(target, wanted, columns=names, limit=limit)
+        wb.export_csv(target, wanted, columns=names, limit=limit, seconds=EXPORT_SECONDS, masked=masked)
         return
     try:
         with csv.open("wb") as target:
-            wb.export_csv(target, wanted, columns=names, limit=limit)
+            wb.export_csv(target, wanted, columns=names, limit=limit, seconds=EXPORT_SECONDS, masked=masked)
     except OSError as error:
         raise ConfigError(
             f"{str(csv)!r} cannot be written ({error.strerror})", expected="a file", next_step="name another"
@@ -137,12 +149,17 @@ def job(
     ctx: typer.Context,
     job_id: Annotated[str, typer.Argument(metavar="ID", help="The job's id.")],
     as_json: Json = False,
+    reveal: Reveal = False,
+    reason: Reason = "",
 ) -> None:
-    """One job: metadata, every attempt with its stack trace, its payload and its place in Redis."""
+    """One job: metadata, every attempt with its stack trace, its payload (secrets masked) and its place in Redis."""
     with opened(ctx) as wb:
-        detail = wb.job(job_id)
+        detail = wb.reveal(job_id, reason=reason) if reveal else wb.job(job_id)
         if as_json:
-            print_json(detail)
+            found = plain(detail)
+            found["job"]["payload"] = detail.masking.masked(found["job"]["payload"])
+            del found["masking"]
+            print_json(found)
         else:
             _print_detail(detail, wb.settings.keys)
 
@@ -194,4 +211,4 @@ def _print_detail(detail: JobDetail, keys: Keys) -> None:
     say("")
     out.print(cell("Payload", style="bold"))
     # ASCII JSON: whatever the payload holds, the terminal sees escapes.
-    say(json.dumps(plain(job.payload), indent=2), limit=200_000)
+    say(json.dumps(detail.masking.masked(plain(job.payload)), indent=2), limit=200_000)

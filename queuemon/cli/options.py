@@ -22,6 +22,9 @@ EXIT_CODES = "Exit codes: 0 done, 1 failed, 2 usage, 3 partly done, 4 nothing ma
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do it. Without, the plan is printed and nothing changes.")]
 Reason = Annotated[str, typer.Option("--reason", help="Why, for the audit trail.", show_default=False)]
+Reveal = Annotated[
+    bool, typer.Option("--reveal", help="Show what is masked; needs --reason, and is kept in the audit trail.")
+]
 Rate = Annotated[
     float | None, typer.Option("--rate", min=0.01, metavar="N", help="Jobs per second at most.", show_default=False)
 ]

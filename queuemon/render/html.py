@@ -11,6 +11,7 @@ from typing import Any, Final
 from queuemon.analysis.explanation import Explanation
 from queuemon.contract import Health, Keys
 from queuemon.errors import QueuemonError
+from queuemon.masking import Masking
 from queuemon.model import (
     ActionRecord,
     ActionResult,
@@ -312,7 +313,7 @@ def _error(job: Job) -> str:
 def detail(value: JobDetail, keys: Keys) -> Safe:
     """A job: metadata, history with stack traces, payload."""
     where = " ".join(part for part in (value.redis.where, value.redis.note) if part)
-    facts, *rest = _job(value.job, value.job.state_at(value.clock), keys, ("In Redis", where))
+    facts, *rest = _job(value.job, value.job.state_at(value.clock), keys, ("In Redis", where), masking=value.masking)
     history = [_attempt(a) for a in value.attempts] or [
         el("p", value.no_history, class_="dim"),
         el("p", _error(value.job), class_="bad"),
@@ -320,7 +321,7 @@ def detail(value: JobDetail, keys: Keys) -> Safe:
     return join([facts, el("h4", "History"), *history, *rest])
 
 
-def _job(job: Job, state: str, keys: Keys, *more: tuple[str, str]) -> list[Safe]:
+def _job(job: Job, state: str, keys: Keys, *more: tuple[str, str], masking: Masking | None = None) -> list[Safe]:
     """Metadata, and the payload where it was read."""
     facts = [
         ("ID", el("code", job.id)),
@@ -332,7 +333,8 @@ def _job(job: Job, state: str, keys: Keys, *more: tuple[str, str]) -> list[Safe]
         ("Finished", moment(job.finished_at)),
         *more,
     ]
-    lines = "\n".join(f"{'  ' * row.depth}{row.key + ': ' if row.key else ''}{row.text}" for row in tree(job.payload))
+    rows = tree(job.payload, masking)
+    lines = "\n".join(f"{'  ' * row.depth}{row.key + ': ' if row.key else ''}{row.text}" for row in rows)
     return [table(("", ""), facts), el("h4", "Payload"), el("pre", lines)]
 
 

@@ -5,12 +5,12 @@ Bounded in rows, depth and text, and walked without recursion: no payload, howev
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any, Final
 
+from queuemon.masking import MASK, Masking, Sight
 from queuemon.render.text import clean
 
 #: Rows of one tree, children of one node, nesting, and characters of one value that are shown.
@@ -19,17 +19,8 @@ MAX_CHILDREN: Final = 200
 MAX_DEPTH: Final = 24
 MAX_TEXT: Final = 2_000
 
-#: Stands for a value that is not shown.
-MASK: Final = "••••••"
-
-#: Keys whose values are not shown: they are named like credentials.
-_SECRET: Final = re.compile(
-    r"(^|[-_ ])pass$|passwor?d|passphrase|secret|token|api[-_ ]?key|authori[sz]ation|^auth$|cookie|credential|bearer"
-    r"|dsn$|(private|signing)[-_ ]?key|session[-_ ]?id|^pin$|^otp$|^cv[vc]|card[-_ ]?number|^ssn$|^iban$"
-    r"|connection[-_ ]?string",
-    re.IGNORECASE,
-)
-_CAMEL: Final = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
+#: Characters of a value that are judged: what is shown of it, and what a secret that the cut runs through needs.
+_JUDGED: Final = MAX_TEXT + 400
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,19 +39,14 @@ class TreeRow:
     open: bool = False
 
 
-def is_secret(key: str) -> bool:
-    """Whether a value under this key is masked, judged by its name alone."""
-    return bool(_SECRET.search(_CAMEL.sub("_", key[:200]).strip()))
-
-
-def tree(payload: Any) -> tuple[TreeRow, ...]:
+def tree(payload: Any, masking: Masking | None = None) -> tuple[TreeRow, ...]:
     """The payload's rows, depth first; a last row says when there was more."""
-    rows: list[TreeRow] = []
-    _add(rows, 0, "", payload, masked=False)
-    stack = [(1, _children(payload), _size(payload), False)] if rows[0].open else []
+    masking = masking or Masking()
+    rows = [_row(0, "", payload, masking, Sight.LOOK)]
+    stack = [(1, _children(payload), _size(payload), Sight.LOOK)] if rows[0].open else []
     shown = [0]
     while stack:
-        depth, items, size, masked = stack[-1]
+        depth, items, size, sight = stack[-1]
         if len(rows) >= MAX_ROWS:
             rows.append(TreeRow(depth=0, key="", kind="more", text=f"only the first {MAX_ROWS:,} rows are shown"))
             break
@@ -73,10 +59,10 @@ def tree(payload: Any) -> tuple[TreeRow, ...]:
             continue
         shown[-1] += 1
         key, value = found
-        hidden = masked or (isinstance(key, str) and is_secret(key))
-        _add(rows, depth, key, value, masked=hidden)
+        inner = masking.below(key, sight)
+        rows.append(_row(depth, key, value, masking, inner))
         if rows[-1].open:
-            stack.append((depth + 1, _children(value), _size(value), hidden))
+            stack.append((depth + 1, _children(value), _size(value), inner))
             shown.append(0)
     return tuple(rows)
 
@@ -90,18 +76,17 @@ def _size(value: Any) -> int:
     return len(value)
 
 
-def _add(rows: list[TreeRow], depth: int, key: str | int, value: Any, *, masked: bool) -> None:
-    name = clean(key, 200)
+def _row(depth: int, key: str | int, value: Any, masking: Masking, sight: Sight) -> TreeRow:
+    name = clean(masking.name(key) if isinstance(key, str) else key, 200)
     if isinstance(value, dict | list | tuple):
         kind = "object" if isinstance(value, dict) else "array"
         noun = ("key" if kind == "object" else "item") + ("" if len(value) == 1 else "s")
         deep = depth >= MAX_DEPTH
         text = f"{len(value):,} {noun}" + (" (nested too deep to show)" if deep and value else "")
-        rows.append(TreeRow(depth=depth, key=name, kind=kind, text=text, open=bool(value) and not deep))
-    elif masked and value is not None:
-        rows.append(TreeRow(depth=depth, key=name, kind="masked", text=MASK))
-    else:
-        rows.append(TreeRow(depth=depth, key=name, kind=_kind(value), text=_scalar(value)))
+        return TreeRow(depth=depth, key=name, kind=kind, text=text, open=bool(value) and not deep)
+    if masking.hides(value[:_JUDGED] if isinstance(value, str) else value, sight):
+        return TreeRow(depth=depth, key=name, kind="masked", text=MASK)
+    return TreeRow(depth=depth, key=name, kind=_kind(value), text=_scalar(value))
 
 
 def _kind(value: Any) -> str:

@@ -16,9 +16,9 @@ from uuid import UUID
 
 from queuemon.contract import Keys
 from queuemon.filters import JobFilter
+from queuemon.masking import MASK, Masking
 from queuemon.model import ActionProgress, CanaryProgress, Count
 from queuemon.render.html import MAX_ROWS, Safe, el, join, table
-from queuemon.render.payload import MASK, is_secret
 from queuemon.render.text import TRACE, clean, duration, moment, number, told
 
 #: Values of a field that holds several, and how deep fields of fields are shown.
@@ -160,7 +160,10 @@ def _names(value: Any) -> list[str]:
 
 
 def _masked(value: Mapping[Any, Any]) -> Iterator[tuple[Any, Any]]:
-    return ((k, MASK if isinstance(k, str) and is_secret(k) else v) for k, v in value.items())
+    masking = Masking()
+    return (
+        (k, MASK if masking.hides(v if isinstance(v, str) else 0, masking.below(k)) else v) for k, v in value.items()
+    )
 
 
 def _numeric(value: Any, names: Sequence[str]) -> list[int]:

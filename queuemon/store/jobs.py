@@ -22,6 +22,7 @@ from sqlalchemy.sql.elements import ColumnElement
 from queuemon.config import Settings
 from queuemon.errors import InvalidValue
 from queuemon.filters import JobFilter
+from queuemon.masking import Masking
 from queuemon.model import Attempt, Certainty, Count, Job, JobPage
 from queuemon.schema.tables import Tables
 from queuemon.store import numbers
@@ -44,13 +45,13 @@ def job_columns(t: Tables) -> list[ColumnElement[Any]]:
     return [*listed, func.left(cast(j.c.payload, Text), PREVIEW).label("preview")]
 
 
-def job_from(row: Mapping[Any, Any], t: Tables) -> Job:
-    """A row of `jobs` as a value; takes both shapes, with `payload` or with `preview`."""
+def job_from(row: Mapping[Any, Any], t: Tables, masking: Masking) -> Job:
+    """A row of `jobs` as a value; takes both shapes, with `payload` or with `preview`, which is masked here."""
     values = dict(row)
     return Job(
         **{name: values[name] for name in _AS_THEY_ARE},
         status=t.status_of(values["status"]),
-        preview=values.get("preview") or "",
+        preview=masking.preview(values.get("preview") or ""),
         payload=values.get("payload"),
     )
 
@@ -95,6 +96,7 @@ def page(
         bound = tuple_(*(cast(literal(v, Text), k.type) for v, k in zip(values, keys, strict=True)))
         position = tuple_(*keys)
         statement = statement.where(position < bound if downwards else position > bound)
+    masking = settings.masking
     order = [k.desc() if downwards else k.asc() for k in keys]
     rows = connection.execute(statement.order_by(*order).limit(limit + 1)).mappings().all()
     more = len(rows) > limit
@@ -106,7 +108,7 @@ def page(
     has_more_after = more if not backwards else bool(rows)
     has_more_before = bool(cursor) if not backwards else more
     return JobPage(
-        jobs=tuple(job_from(row, t) for row in rows),
+        jobs=tuple(job_from(row, t, masking) for row in rows),
         after=last if has_more_after else None,
         before=first if has_more_before else None,
         filter=str(where),
@@ -178,7 +180,7 @@ def job(connection: Connection, t: Tables, job_id: UUID) -> Job | None:
     columns = [c for c in j.c if c.key != "payload"]
     statement = select(*columns, cast(j.c.payload, Text).label("payload")).where(j.c.id == job_id)
     row = connection.execute(statement).mappings().first()
-    return job_from({**row, "payload": _decoded(row["payload"])}, t) if row is not None else None
+    return job_from({**row, "payload": _decoded(row["payload"])}, t, Masking()) if row is not None else None
 
 
 def _decoded(text: str) -> Any:

@@ -13,6 +13,7 @@ from sqlalchemy.sql.elements import ColumnElement
 from sqlalchemy.sql.selectable import FromClause
 
 from queuemon.contract import JobStatus
+from queuemon.masking import Masking
 from queuemon.model import ActionKind, Breakdown, Certainty, Count, Job
 from queuemon.schema.tables import Tables
 from queuemon.store.chunks import (
@@ -136,7 +137,13 @@ def _with_rest(parts: list[Breakdown], total: int) -> tuple[Breakdown, ...]:
 
 
 def sample(
-    connection: Connection, t: Tables, taken: ColumnElement[bool], states: Sequence[JobStatus], limit: int
+    connection: Connection,
+    t: Tables,
+    taken: ColumnElement[bool],
+    states: Sequence[JobStatus],
+    *,
+    limit: int,
+    masking: Masking,
 ) -> tuple[Job, ...]:
     """A few of the jobs an action would take, the newest of each state; without payloads."""
     jobs: list[Job] = []
@@ -148,7 +155,7 @@ def sample(
                 .order_by(t.jobs.c.id.desc())
                 .limit(limit - len(jobs))
             )
-            jobs += [job_from(row, t) for row in rows.mappings()]
+            jobs += [job_from(row, t, masking) for row in rows.mappings()]
     return tuple(jobs)
 
 

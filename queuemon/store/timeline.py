@@ -34,6 +34,7 @@ from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.sql.elements import ColumnElement
 
 from queuemon.contract import JobStatus
+from queuemon.model import ActionKind
 from queuemon.schema.tables import TIMESTAMPTZ, Tables
 
 #: Longest reach into the past, and most buckets of one reading.
@@ -293,7 +294,8 @@ def happened(connection: Connection, t: Tables, *, since: datetime, until: datet
     deploys: Sequence[Any] = connection.execute(
         select(d.at, d.name, d.actor, d.note).where(d.at.between(since, until)).order_by(d.at.desc()).limit(MARKS)
     ).all()
-    did = or_(a.done > 0, a.state == "running")
+    # Looking at what is masked changes nothing: it cannot be why anything else changed.
+    did = and_(a.kind != ActionKind.REVEAL.value, or_(a.done > 0, a.state == "running"))
     acts: Sequence[Any] = connection.execute(
         select(a.started_at, a.kind, a.target, a.actor, a.reason, a.done, a.options.op("->>")("until"))
         .where(and_(a.started_at.between(since, until), did))

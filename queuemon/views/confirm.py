@@ -40,6 +40,7 @@ VERBS: Final = {
     ActionKind.CANARY: "Retry as canary",
     ActionKind.REPAIR: "Repair",
     ActionKind.ADOPT: "Adopt",
+    ActionKind.REVEAL: "Reveal",
 }
 
 #: Options that the page shows in controls or words of its own.
@@ -64,6 +65,7 @@ SHOWN_ELSEWHERE: Final = frozenset(
         "deep",
         "digests",
         "discard",
+        "keys",
     }
 )
 
@@ -280,7 +282,7 @@ def plan_values(plan: Plan, keys: Keys) -> dict[str, Any]:
         "kind": plan.kind.value,
         "title": headline(plan, many, about, keys),
         "button": button(plan, many),
-        "target": about if not plan.ids else f"{len(plan.ids):,} selected",
+        "target": about if not plan.ids or plan.kind is ActionKind.REVEAL else f"{len(plan.ids):,} selected",
         "count": plan.count,
         "limited": plan.kind.bulk and plan.count > 1,
         "given": {k: v for k, v in plan.options.items() if k in {"hard", "holder"}},
@@ -303,6 +305,7 @@ def plan_values(plan: Plan, keys: Keys) -> dict[str, Any]:
         ],
         "typed": typed_word(plan),
         "destructive": destroys(plan),
+        "needsReason": destroys(plan) or plan.kind is ActionKind.REVEAL,
         "busy": "",
         "error": "",
     }
@@ -343,6 +346,8 @@ def headline(plan: Plan, many: str, about: str, keys: Keys) -> str:
         case ActionKind.ADOPT:
             what = f"{plan.count:,} quarantined {'element' if plan.count == 1 else 'elements'}"
             return f"Discard {what} for good?" if plan.options.get("discard") else f"Make jobs of {what}?"
+        case ActionKind.REVEAL:
+            return "Reveal what is masked in this payload?"
         case ActionKind.UNDO:
             return f"Undo the {about}?"
         case _:

@@ -334,6 +334,10 @@ class Dashboard(VuetifyTemplate):
         """Close the job's dialog."""
         self.inspector.close_job()
 
+    def vue_mask_job(self, data: object) -> None:
+        """Mask the open job's payload again."""
+        self._in_thread("masking", self.inspector.mask)
+
     def vue_propose(self, data: Mapping[str, Any]) -> None:
         """A button that changes something: make its plan and show it."""
 
@@ -449,6 +453,10 @@ class Dashboard(VuetifyTemplate):
             self._read_board()
         finally:
             self.board.announce_result(result)
+        if result.kind is ActionKind.REVEAL:
+            shown = self.workbench.action(result.id)
+            self.inspector.reveal(shown.target, shown.options.get("keys", ()))
+            return
         self.inspector.reload()
         self.inspector.refresh(acted=True)
         if self.audit.action:

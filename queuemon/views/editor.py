@@ -12,7 +12,7 @@ from typing import Any, Final
 from traitlets import Dict, HasTraits
 
 from queuemon.errors import InvalidValue, QueuemonError
-from queuemon.render.payload import MASK, is_secret
+from queuemon.masking import MASK, Masking, Sight, looks_secret
 from queuemon.render.text import clean
 from queuemon.views.confirm import Confirmation
 from queuemon.workbench import Workbench
@@ -53,7 +53,7 @@ class Editor(HasTraits):
             self.draft = {"id": job_id, "loading": True}
         try:
             payload = self._workbench.job(job_id).job.payload
-            text, secrets = draft_of(payload)
+            text, secrets = draft_of(payload, self._workbench.settings.masking)
             found: dict[str, Any] = {"id": job_id, "text": text, "masked": len(secrets)}
         except QueuemonError as error:
             payload, found = None, {"id": job_id, "error": clean(str(error), 600)}
@@ -73,20 +73,24 @@ class Editor(HasTraits):
         if edited != job_id:
             raise InvalidValue("this payload is no longer being edited", next_step="open it again")
 
-        confirmation.propose_edit(job_id, lambda: (restored(text, payload), difference(payload, text)))
+        masking = self._workbench.settings.masking
+        confirmation.propose_edit(
+            job_id, lambda: (restored(text, payload, masking), difference(payload, text, masking))
+        )
 
 
 # ------------------------------------------------------------------------------------------------- values into text
 
 
-def draft_of(payload: Any) -> tuple[str, list[Any]]:
+def draft_of(payload: Any, masking: Masking) -> tuple[str, list[Any]]:
     """The payload as indented JSON with its secrets masked, and the secrets in the order of their numbers.
 
-    Raises InvalidValue for what cannot be edited on a page: too long, nested too deeply, or no JSON at all.
+    Raises InvalidValue for what cannot be edited on a page: too long, nested too deeply, keys that are masked
+    themselves, or no JSON at all.
     """
     secrets: list[Any] = []
     try:
-        text = _pretty(_masked(payload, secrets))
+        text = _pretty(_masked(payload, secrets, masking))
     except (RecursionError, ValueError):
         raise InvalidValue(
             "this payload is nested too deeply to edit, or holds numbers that JSON has no words for",
@@ -101,10 +105,12 @@ def draft_of(payload: Any) -> tuple[str, list[Any]]:
     return text, secrets
 
 
-def restored(text: str, payload: Any) -> str:
-    """What was typed, with the masked values put back; raises InvalidValue where it is no JSON."""
-    _parsed(text)
-    _, secrets = draft_of(payload)
+def restored(text: str, payload: Any, masking: Masking) -> str:
+    """What was typed, with the masked values put back; raises InvalidValue where it is no JSON, and where a masked
+    value would stand where it is not masked: looking at it is an action of its own."""
+    typed = _parsed(text)
+    _, secrets = draft_of(payload, masking)
+    _check_hidden(typed, secrets, masking)
 
     def original(found: re.Match[str]) -> str:
         return json.dumps(_secret(secrets, found[1]))
@@ -112,10 +118,10 @@ def restored(text: str, payload: Any) -> str:
     return _TOKEN_IN_JSON.sub(original, text)
 
 
-def difference(payload: Any, text: str) -> list[tuple[str, str]]:
+def difference(payload: Any, text: str, masking: Masking) -> list[tuple[str, str]]:
     """The lines before (-) and after (+), with a few equal ones around; secrets masked on both sides."""
-    before, _ = draft_of(payload)
-    after = _pretty(_hidden(_parsed(text)))
+    before, _ = draft_of(payload, masking)
+    after = _pretty(_hidden(_parsed(text), masking))
     lines: list[tuple[str, str]] = []
     groups = difflib.SequenceMatcher(None, old := before.splitlines(), new := after.splitlines(), autojunk=False)
     for number, group in enumerate(groups.get_grouped_opcodes(AROUND)):
@@ -155,24 +161,49 @@ def _secret(secrets: Sequence[Any], number: str) -> Any:
     return secrets[int(number) - 1]
 
 
-def _masked(value: Any, secrets: list[Any], *, hidden: bool = False) -> Any:
+def _check_hidden(
+    value: Any, secrets: Sequence[Any], masking: Masking, key: str = "", sight: Sight = Sight.LOOK
+) -> None:
+    if isinstance(value, dict):
+        for k, v in value.items():
+            _check_hidden(v, secrets, masking, k, masking.below(k, sight))
+    elif isinstance(value, list):
+        for v in value:
+            _check_hidden(v, secrets, masking, key, sight)
+    elif isinstance(value, str) and (token := _TOKEN.fullmatch(value)):
+        secret = _secret(secrets, token[1])
+        if not masking.hides(secret, sight) and not (isinstance(secret, str) and _TOKEN.fullmatch(secret)):
+            raise InvalidValue(
+                f"what is masked would be shown under {clean(key, 60)!r}",
+                expected="a key that is masked too",
+                next_step="reveal it in the job's details, and type it",
+            )
+
+
+def _masked(value: Any, secrets: list[Any], masking: Masking, sight: Sight = Sight.LOOK) -> Any:
     """The value with a numbered token for each secret, which goes into `secrets`."""
     if isinstance(value, dict):
-        return {k: _masked(v, secrets, hidden=hidden or is_secret(k)) for k, v in value.items()}
+        if any(map(looks_secret, value)):
+            raise InvalidValue(
+                "this payload has keys that look secret or personal themselves",
+                expected="keys that may be shown",
+                next_step="use `queuemon edit ID --payload FILE`",
+            )
+        return {k: _masked(v, secrets, masking, masking.below(k, sight)) for k, v in value.items()}
     if isinstance(value, list):
-        return [_masked(v, secrets, hidden=hidden) for v in value]
+        return [_masked(v, secrets, masking, sight) for v in value]
     # A text that looks like a token is treated as a secret, so that it comes back as what it is.
-    if (hidden and value is not None) or (isinstance(value, str) and _TOKEN.fullmatch(value)):
+    if masking.hides(value, sight) or (isinstance(value, str) and _TOKEN.fullmatch(value)):
         secrets.append(value)
         return f"{MASK}({len(secrets)})"
     return value
 
 
-def _hidden(value: Any, *, hidden: bool = False) -> Any:
+def _hidden(value: Any, masking: Masking, sight: Sight = Sight.LOOK) -> Any:
     """What was typed as it may be shown: tokens as they are, every other secret hidden."""
     if isinstance(value, dict):
-        return {k: _hidden(v, hidden=hidden or is_secret(k)) for k, v in value.items()}
+        return {masking.name(k): _hidden(v, masking, masking.below(k, sight)) for k, v in value.items()}
     if isinstance(value, list):
-        return [_hidden(v, hidden=hidden) for v in value]
+        return [_hidden(v, masking, sight) for v in value]
     token = _TOKEN.fullmatch(value) if isinstance(value, str) else None
-    return NEW_SECRET if hidden and value is not None and token is None else value
+    return NEW_SECRET if masking.hides(value, sight) and token is None else value

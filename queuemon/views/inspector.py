@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, Final
 
 from traitlets import Dict, HasTraits
@@ -15,7 +17,8 @@ from traitlets import Dict, HasTraits
 from queuemon.contract import Keys
 from queuemon.errors import FilterError, QueuemonError, UnknownJob, UsageError
 from queuemon.filters import JobFilter
-from queuemon.model import QueueStats
+from queuemon.masking import REVEALED
+from queuemon.model import JobDetail, QueueStats
 from queuemon.render.text import clean
 from queuemon.views.jobs import PAGE, job_values, page_values
 from queuemon.views.state import Board
@@ -55,6 +58,8 @@ class Inspector(HasTraits):
         self._question = 0
         self._cursors: list[str | None] = [None]
         self._job_cost = self._job_read = 0.0
+        #: The open job whose masked values are shown, and under which keys.
+        self._revealed: tuple[str, frozenset[str]] = ("", frozenset())
 
     # ------------------------------------------------------------------------------------------------------ queue
 
@@ -179,10 +184,12 @@ class Inspector(HasTraits):
     def open_job(self, job_id: str, *, again: bool = False) -> None:
         """Show a job; `again` keeps what is on screen when the job has been deleted meanwhile."""
         if not again:
+            self._revealed = ("", frozenset())
             self.job = {"id": job_id, "loading": True}
         started = time.monotonic()
         try:
-            values = job_values(self._workbench.job(job_id), self._keys, self._workbench.settings.lease_seconds)
+            found = self._seen(self._workbench.job(job_id))
+            values = job_values(found, self._keys, self._workbench.settings.lease_seconds)
         except UnknownJob as error:
             values = self.job | {"gone": clean(str(error), 600), "loading": False}
         except QueuemonError as error:
@@ -195,10 +202,30 @@ class Inspector(HasTraits):
                 self._job_cost = self._job_read - started
                 self.job = values
 
+    def reveal(self, job_id: str, keys: Sequence[str]) -> None:
+        """Show what is masked under these keys of the open job, until it is closed; the audit trail has it already."""
+        if self.job.get("id") == job_id:
+            self._revealed = (job_id, frozenset(keys))
+            self.open_job(job_id, again=True)
+
+    def mask(self) -> None:
+        """Mask the open job's payload again."""
+        self._revealed = ("", frozenset())
+        if self.job:
+            self.open_job(self.job["id"], again=True)
+
     def close_job(self) -> None:
         """Show no job."""
         with self._lock:
+            self._revealed = ("", frozenset())
             self.job = {}
+
+    def _seen(self, found: JobDetail) -> JobDetail:
+        """The job as the operator may see it: where its payload has got other secrets meanwhile, they are masked."""
+        job_id, keys = self._revealed
+        if job_id == str(found.job.id) and keys.issuperset(found.masking.paths(found.job.payload)):
+            return replace(found, masking=REVEALED)
+        return found
 
 
 # ------------------------------------------------------------------------------------------- values into plain JSON

@@ -104,7 +104,9 @@ def job_values(found: JobDetail, keys: Keys, lease_seconds: float = LEASE_SECOND
         "place": place_text(found),
         "history": [attempt_values(a) for a in found.attempts],
         "noHistory": found.no_history,
-        "tree": [[r.depth, r.key, r.kind, r.text, r.open] for r in tree(job.payload)],
+        "tree": [[r.depth, r.key, r.kind, r.text, r.open] for r in tree(job.payload, found.masking)],
+        "masked": len(found.masking.paths(job.payload)),
+        "revealed": not found.masking.on,
         "can": {
             "retry": job.status in RETRYABLE,
             "delete": job.status in DELETABLE,

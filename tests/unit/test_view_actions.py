@@ -15,6 +15,7 @@ from queuemon.contract import JobStatus
 from queuemon.drift.aside import Quarantined
 from queuemon.drift.model import CLASSES, WatchLine
 from queuemon.errors import InvalidValue, StoreUnavailable
+from queuemon.masking import Masking
 from queuemon.model import ActionKind, CanaryProgress, JobOutcome, Pause, RedisHalf, RedisQueue
 from queuemon.views.audit import ROWS, Audit
 from queuemon.views.confirm import Confirmation
@@ -210,37 +211,51 @@ PAYLOAD = {"month": "2026-10", "auth": {"api_token": "canary-4711", "user": "u"}
 
 
 def test_a_draft_masks_secrets_and_gives_them_back_wherever_they_are_moved_to() -> None:
-    text, secrets = draft_of(PAYLOAD)
+    text, secrets = draft_of(PAYLOAD, Masking())
     assert "canary-4711" not in text
     assert secrets == ["canary-4711", "u"]
-    assert json.loads(restored(text, PAYLOAD)) == PAYLOAD
-    moved = text.replace('"month": "2026-10"', '"copy": "••••••(1)"')
-    assert json.loads(restored(moved, PAYLOAD))["copy"] == "canary-4711"
+    assert json.loads(restored(text, PAYLOAD, Masking())) == PAYLOAD
+    moved = text.replace('"month": "2026-10"', '"other_token": "••••••(1)"')
+    assert json.loads(restored(moved, PAYLOAD, Masking()))["other_token"] == "canary-4711"
+
+
+def test_what_is_masked_cannot_be_edited_into_view() -> None:
+    text, _ = draft_of(PAYLOAD, Masking())
+    with pytest.raises(InvalidValue, match="would be shown under 'copy'"):
+        restored(text.replace('"month": "2026-10"', '"copy": ["••••••(1)"]'), PAYLOAD, Masking())
+    payload = {"to": "ada@example.com", "cards": [4111111111111111], "n": 1}
+    text, secrets = draft_of(payload, Masking())
+    assert secrets == ["ada@example.com", 4111111111111111]
+    assert json.loads(restored(text.replace('"to"', '"cc"'), payload, Masking())) == {
+        "cc": "ada@example.com", "cards": [4111111111111111], "n": 1,
+    }  # fmt: skip
+    with pytest.raises(InvalidValue, match="queuemon edit"):
+        draft_of({"ada@example.com": 1}, Masking())
 
 
 def test_what_is_typed_reaches_the_plan_to_the_letter() -> None:
-    text, _ = draft_of(PAYLOAD)
+    text, _ = draft_of(PAYLOAD, Masking())
     typed = text.replace("1.5", "1.50").replace("12345678901234567890", "98765432109876543210")
-    assert "1.50" in restored(typed, PAYLOAD)
-    assert "98765432109876543210" in restored(typed, PAYLOAD)
+    assert "1.50" in restored(typed, PAYLOAD, Masking())
+    assert "98765432109876543210" in restored(typed, PAYLOAD, Masking())
 
 
 @pytest.mark.parametrize("typed", ["{", "", "{'a': 1}", '{"a": "••••••(9)"}', "[" * 5_000])
 def test_what_is_no_payload_is_refused_in_a_sentence(typed: str) -> None:
     with pytest.raises(InvalidValue):
-        restored(typed, PAYLOAD)
+        restored(typed, PAYLOAD, Masking())
 
 
 def test_a_text_that_looks_like_a_mask_comes_back_as_itself() -> None:
     payload = {"note": "••••••(1)", "token": "secret"}
-    assert json.loads(restored(draft_of(payload)[0], payload)) == payload
+    assert json.loads(restored(draft_of(payload, Masking())[0], payload, Masking())) == payload
     quoted = {"note": 'he said "••••••(1)"', "token": "secret"}
-    assert json.loads(restored(draft_of(quoted)[0], quoted)) == quoted
+    assert json.loads(restored(draft_of(quoted, Masking())[0], quoted, Masking())) == quoted
 
 
 def test_what_reorders_reading_is_written_as_its_escape_and_means_the_same() -> None:
     payload = {"\u202egnp": "a\u0085b\ud800", "😀": "ü"}
-    text, _ = draft_of(payload)
+    text, _ = draft_of(payload, Masking())
     assert "\u202e" not in text
     assert "\\u202egnp" in text
     assert "😀" in text
@@ -250,17 +265,18 @@ def test_what_reorders_reading_is_written_as_its_escape_and_means_the_same() -> 
 @pytest.mark.parametrize("payload", [{"a": "x" * 200_000}, float("inf")])
 def test_what_cannot_be_edited_here_names_the_way_that_can(payload: Any) -> None:
     with pytest.raises(InvalidValue, match="queuemon edit"):
-        draft_of(payload)
+        draft_of(payload, Masking())
 
 
 def test_the_difference_shows_what_changes_and_no_secret_old_or_new() -> None:
-    text, _ = draft_of(PAYLOAD)
-    lines = difference(PAYLOAD, text.replace("2026-10", "2026-11").replace('"••••••(1)"', '"canary-0815"'))
+    text, _ = draft_of(PAYLOAD, Masking())
+    typed = text.replace("2026-10", "2026-11").replace('"••••••(1)"', '"canary-0815"')
+    lines = difference(PAYLOAD, typed, Masking())
     assert ("-", '  "month": "2026-10",') in lines
     assert ("+", '  "month": "2026-11",') in lines
     assert ("+", f'    "api_token": "{NEW_SECRET}",') in lines
     assert "canary" not in json.dumps(lines)
-    assert difference(PAYLOAD, text) == []
+    assert difference(PAYLOAD, text, Masking()) == []
 
 
 def test_an_edit_is_planned_with_its_difference_and_refused_in_its_form(bench: fake.FakeWorkbench) -> None:
