@@ -184,6 +184,47 @@ def test_drift_is_noticed_found_closely_and_repaired(page: Page, rig: Rig) -> No
     expect(panel.locator("[data-quarantine]")).to_have_count(0)
 
 
+def test_what_is_masked_is_revealed_for_a_reason_and_until_the_job_is_closed(page: Page, rig: Rig) -> None:
+    (job,) = fail(rig, 1, month="2026-13", to={"email": "canary@example.com"}, note="card 4111 1111 1111 1111")
+    rig.sql("UPDATE jobs SET error_type = NULL")
+    failed_jobs(page, 1)
+    expect(page.locator("tr.qm-job")).to_contain_text("2026-13")
+    dashboard = page.locator("[data-qm=dashboard]")
+    expect(dashboard).not_to_contain_text("canary@")
+    expect(dashboard).not_to_contain_text("4111 1111")
+    page.locator("tr.qm-job").click()
+    details = page.get_by_role("dialog", name="Job details")
+    tree = details.get_by_role("tree", name="Payload")
+    expect(tree).to_contain_text("email:••••••")
+    expect(tree).not_to_contain_text("4111")
+
+    details.get_by_role("button", name="Reveal 2 masked").click()
+    dialog = page.locator("[data-qm=confirm]")
+    expect(dialog).to_contain_text("to.email, note")
+    expect(dialog.locator("[data-qm=confirm-button]")).to_be_disabled()
+    confirm(page, "ticket 4711: which address bounced")
+    expect(tree).to_contain_text("canary@example.com")
+    expect(tree).to_contain_text("4111 1111 1111 1111")
+    expect(page.locator(".qm-activity")).to_contain_text("ticket 4711")
+    (row,) = rig.sql("SELECT kind, target, reason, state, options FROM actions")
+    assert row["options"] == {"keys": ["to.email", "note"]}
+    assert (row["kind"], row["target"], row["state"]) == ("reveal", str(job), "done")
+
+    rig.sql('UPDATE jobs SET payload = payload || \'{"pin": "canary-0815"}\'')
+    expect(tree, "another secret was not asked for").to_contain_text("email:••••••")
+    expect(details).not_to_contain_text("canary-0815")
+    rig.sql("UPDATE jobs SET payload = payload - 'pin'")
+    expect(tree).to_contain_text("canary@example.com")
+    seek = details.get_by_label("Search the payload")
+    seek.fill("canary@")
+    expect(tree.get_by_role("treeitem")).to_have_text([re.compile("3 keys"), re.compile("to:"), re.compile("email:")])
+    seek.press("Escape")
+    expect(tree).to_contain_text("2026-13")
+    details.get_by_role("button", name="Mask again").click()
+    expect(tree).to_contain_text("email:••••••")
+    details.get_by_role("button", name="Close the job").click()
+
+
 def test_a_payload_is_edited_and_the_job_runs_again(page: Page, rig: Rig) -> None:
     (job,) = fail(rig, 1, month="2026-13", api_token="canary-4711", big=12345678901234567890)
     failed_jobs(page, 1)

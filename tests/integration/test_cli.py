@@ -136,6 +136,44 @@ def test_jobs_as_csv_go_to_a_file(queuemon: Run, jobs: Jobs, tmp_path: Path) -> 
     assert {row["payload.month"] for row in rows} == {"2026-10"}
 
 
+def test_what_is_masked_is_shown_for_a_reason_alone_and_the_audit_trail_knows(
+    queuemon: Run, jobs: Jobs, urls: StackUrls, tmp_path: Path
+) -> None:
+    secrets = {"email": "canary@example.com", "note": "card 4111 1111 1111 1111", "api_token": "canary-4711"}
+    (job,) = jobs(1, payload={"month": "2026-10", "to": secrets})
+    export = ("--csv", "out.csv", "--columns", "id,payload,payload.to.email,payload.month")
+
+    def shown(*words: str) -> str:
+        code, out, error = queuemon(*words)
+        assert code == 0, error
+        return out
+
+    for words in (("job", str(job)), ("job", str(job), "--json"), ("jobs", "--json"), ("jobs", *export)):
+        text = shown(*words) + ((tmp_path / "out.csv").read_text() if "--csv" in words else "")
+        assert "canary" not in text
+        assert "4111" not in text
+        assert "2026-10" in text
+    for words in (("job", str(job)), ("jobs", *export)):
+        assert queuemon(*words, "--reveal")[0] == 2, "no reason, no reveal"
+    assert json.loads(shown("actions", "--json")) == []
+
+    why = ("--reveal", "--reason", "ticket 4711")
+    assert "canary-4711" in shown("job", str(job), *why)
+    assert json.loads(shown("job", str(job), "--json", *why))["job"]["payload"]["to"] == secrets
+    shown("jobs", *export, *why)
+    (row,) = csv.DictReader(io.StringIO((tmp_path / "out.csv").read_text()))
+    assert json.loads(row["payload"])["to"] == secrets
+    assert row["payload.to.email"] == "canary@example.com"
+    trail = shown("actions", "--json")
+    assert "canary" not in trail
+    assert [(a["kind"], a["reason"], a["state"], a["options"]["keys"]) for a in json.loads(trail)] == [
+        ("reveal", "ticket 4711", "done", ["payload", "payload.to.email", "payload.month"]),
+        *[("reveal", "ticket 4711", "done", ["to.email", "to.note", "to.api_token"])] * 2,
+    ]
+    assert {a["target"] for a in json.loads(trail)[1:]} == {str(job)}
+    assert "reveal" not in shown("timeline", "--json"), "looking changes nothing, and explains nothing"
+
+
 def test_a_job_shows_its_history_payload_and_place(queuemon: Run, jobs: Jobs, urls: StackUrls) -> None:
     (job,) = jobs(1, payload={HOSTILE.encode("utf-8", "ignore").decode(): ["<b>", 1]})
     with psycopg.connect(urls.database_url) as connection:
