@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from fnmatch import fnmatchcase
@@ -157,6 +157,17 @@ class Masking:
                 stack.extend((path, inner, sight) for inner in reversed(value))
             else:
                 yield path or "the whole payload", self.hides(value, sight)
+
+    def at(self, path: Sequence[str], text: str | None) -> str:
+        """The beginning of what stands under a path, as text; "" for nothing."""
+        sight = Sight.LOOK
+        for key in path:
+            sight = self.below(key, sight)
+        if text is None:
+            return ""
+        if sight is Sight.HIDE:
+            return MASK
+        return self.text(text, sight) if text[:1] in {"{", "["} else MASK if self.hides(text, sight) else text
 
     def preview(self, json_text: str) -> str:
         """The same as `text`, kept: a refresh asks for the same rows again."""

@@ -181,6 +181,25 @@ class Workbench:
         self.apply(self.plan(ActionKind.REVEAL, job_id), reason=reason)
         return replace(self.job(job_id), masking=REVEALED)
 
+    def payload_paths(self, ids: Sequence[UUID]) -> tuple[tuple[str, ...], ...]:
+        """Paths of keys that stand in the payloads of these jobs, those in most of them first; at most 80."""
+        from queuemon.store import payloads
+
+        with self.store.postgres.begin(read_only=True) as connection:
+            return payloads.paths(connection, self.store.tables, ids)
+
+    def payload_values(self, ids: Sequence[UUID], paths: Sequence[Sequence[str]]) -> dict[UUID, tuple[str, ...]]:
+        """What stands under these paths in each job, as text (its first 400 characters), masked; "" for nothing."""
+        from queuemon.store import payloads
+
+        masking = self.settings.masking
+        with self.store.postgres.begin(read_only=True) as connection:
+            found = payloads.values(connection, self.store.tables, ids, paths)
+        return {
+            job: tuple(masking.at(path, value) for path, value in zip(paths, values, strict=True))
+            for job, values in found.items()
+        }
+
     def count(self, where: str | JobFilter = "") -> Count:
         """How many jobs match: exact up to a named cap, beyond it "at least"."""
         from queuemon.store import jobs
@@ -242,6 +261,26 @@ class Workbench:
 
         self._check_limit(limit)
         export.write_csv(
+            self.store.postgres, self._filter(where), columns, limit, target, seconds=seconds,
+            masking=self.settings.masking if masked else REVEALED,
+        )  # fmt: skip
+
+    def export_json(
+        self,
+        target: IO[bytes],
+        where: str | JobFilter = "",
+        *,
+        columns: Sequence[str] = FRAME_COLUMNS,
+        limit: int = 1_000_000,
+        seconds: float = 60.0,
+        masked: bool = True,
+    ) -> None:
+        """The same as one JSON array of objects, times in ISO 8601, payloads as they are."""
+        from queuemon.masking import REVEALED
+        from queuemon.store import export
+
+        self._check_limit(limit)
+        export.write_json(
             self.store.postgres, self._filter(where), columns, limit, target, seconds=seconds,
             masking=self.settings.masking if masked else REVEALED,
         )  # fmt: skip

@@ -25,6 +25,7 @@ from queuemon.views.audit import Audit
 from queuemon.views.confirm import Confirmation
 from queuemon.views.drift import Drift
 from queuemon.views.editor import Editor
+from queuemon.views.exporter import Exporter, asked
 from queuemon.views.insight import Insight
 from queuemon.views.inspector import Inspector, compose
 from queuemon.views.poller import Poller
@@ -33,6 +34,7 @@ from queuemon.views.runbooks import Runbooks
 from queuemon.views.runs import Runs
 from queuemon.views.show import values
 from queuemon.views.state import Board, as_text
+from queuemon.views.words import vocabulary
 from queuemon.workbench import Workbench
 
 TEMPLATES: Final = Path(__file__).parent / "templates"
@@ -85,6 +87,9 @@ class Dashboard(VuetifyTemplate):
     story = Dict().tag(sync=True)
     contrast = Dict().tag(sync=True)
     plan = Dict().tag(sync=True)
+    exported = Dict().tag(sync=True)
+    #: The words of the filter language.
+    words = Dict().tag(sync=True)
     draft = Dict().tag(sync=True)
     running = Dict().tag(sync=True)
     action = Dict().tag(sync=True)
@@ -119,10 +124,11 @@ class Dashboard(VuetifyTemplate):
         self.confirmation = Confirmation(workbench, self.runs)
         self.audit = Audit(workbench)
         self.editor = Editor(workbench)
+        self.exporter = Exporter(workbench)
         self.drift = Drift(workbench)
         self.runbooks = Runbooks(workbench, told=self.board.announce)
         parts = {f"qm-{name}": (TEMPLATES / f"{name}.vue").read_text("utf-8") for name in PARTS}
-        super().__init__(components=parts, part="queue" if queue else part)
+        super().__init__(components=parts, words=vocabulary(), part="queue" if queue else part)
         for state, names in (
             (self.board, ["strip", "rows", "activity", "toast"]),
             (self.trouble, ["problems"]),
@@ -133,6 +139,7 @@ class Dashboard(VuetifyTemplate):
             (self.runs, ["running"]),
             (self.audit, ["action", "outcomes"]),
             (self.editor, ["draft"]),
+            (self.exporter, ["exported"]),
             (self.drift, ["watch", "report", "looking", "quarantine"]),
             (self.runbooks, ["shelf", "ran", "book", "run", "record"]),
         ):
@@ -297,6 +304,39 @@ class Dashboard(VuetifyTemplate):
         self._in_thread(
             "reading jobs", lambda: self.inspector.ask(status=as_text(data, "status"), text=as_text(data, "text"))
         )
+
+    def vue_find_paths(self, data: object) -> None:
+        """Which paths the payloads of this page hold."""
+        self._in_thread("reading payloads", self.inspector.find_paths)
+
+    def vue_choose_columns(self, data: object) -> None:
+        """Paths in payloads as columns of the list."""
+        if isinstance(data, list):
+            self._in_thread("reading jobs", lambda: self.inspector.choose_columns(data))
+
+    def vue_export_jobs(self, data: Mapping[str, Any]) -> None:
+        """All jobs that match, as a file."""
+        token, kind = asked(data)
+        matching = self.inspector.page.get("matching") or {}
+        paths = self.inspector.details.get("columns", [])
+        where = self.inspector.filter()
+        self._in_thread(
+            "exporting", lambda: self.exporter.start(token, where, int(matching.get("value", 0)), kind, paths)
+        )
+
+    def vue_export_part(self, data: Mapping[str, Any]) -> None:
+        """The page takes an export part by part."""
+        number = data.get("part")
+        if isinstance(number, int):
+            self.exporter.part(as_text(data, "id"), number, self.send)
+
+    def vue_export_done(self, data: object) -> None:
+        """The page has all of it, or does not want it."""
+        self.exporter.done(str(data))
+
+    def vue_export_stop(self, data: object) -> None:
+        """End the export."""
+        self.exporter.stop()
 
     def vue_turn(self, data: object) -> None:
         """Older or newer jobs."""

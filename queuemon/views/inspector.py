@@ -11,6 +11,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, Final
+from uuid import UUID
 
 from traitlets import Dict, HasTraits
 
@@ -35,6 +36,9 @@ SPANS: Final = (0.25, 1, 6, 24, 168)
 CHEAP_SECONDS: Final = 0.3
 JOB_SHARE: Final = 0.1
 
+#: Columns out of payloads beside a page of jobs.
+COLUMNS: Final = 4
+
 #: What stays readable of a filter typed by hand.
 FILTER_LENGTH: Final = 4_000
 
@@ -58,6 +62,8 @@ class Inspector(HasTraits):
         self._question = 0
         self._cursors: list[str | None] = [None]
         self._job_cost = self._job_read = 0.0
+        #: Queue → the paths in payloads that are columns of its list.
+        self._columns: dict[str, list[list[str]]] = {}
         #: The open job whose masked values are shown, and under which keys.
         self._revealed: tuple[str, frozenset[str]] = ("", frozenset())
 
@@ -74,6 +80,8 @@ class Inspector(HasTraits):
                 "text": "",
                 "hours": 6,
                 "counts": tab_counts(self._board.queue(queue)),
+                "columns": self._columns.get(queue, []),
+                "paths": [],
             }
         self.ask(status=status, text="")
 
@@ -91,6 +99,26 @@ class Inspector(HasTraits):
             self._cursors = [None]
             self.details = self.details | {"status": status if status in TABS else "all", "text": text[:FILTER_LENGTH]}
         self._read_page(None)
+
+    def find_paths(self) -> None:
+        """What stands in the payloads of this page: offered as columns, and by the filter box."""
+        queue, ids = self.details.get("queue"), [UUID(row["id"]) for row in self.page.get("rows", ())]
+        found = self._workbench.payload_paths(ids) if ids else ()
+        with self._lock:
+            if queue is not None and self.details.get("queue") == queue:
+                known = [list(path) for path in found]
+                known += [path for path in self.details.get("columns", []) if path not in known]
+                self.details = self.details | {"paths": sorted(known), "looked": True}
+
+    def choose_columns(self, paths: Sequence[Any]) -> None:
+        """Show these paths as columns of the list, in this order."""
+        chosen = [[str(key)[:200] for key in path][:20] for path in paths if isinstance(path, list) and path][:COLUMNS]
+        with self._lock:
+            if not self.details:
+                return
+            self._columns[self.details["queue"]] = chosen
+            self.details = self.details | {"columns": chosen}
+        self.reload()
 
     def turn(self, forward: bool) -> None:
         """The page of older (forward) or newer jobs."""
@@ -155,7 +183,14 @@ class Inspector(HasTraits):
 
     def _fetch(self, cursor: str | None, number: int) -> dict[str, Any]:
         found = self._workbench.jobs(self.filter(), limit=PAGE, after=cursor)
-        return page_values(found, number, self._workbench.settings.lease_seconds)
+        page = page_values(found, number, self._workbench.settings.lease_seconds)
+        columns = self.details.get("columns")
+        if columns and found.jobs:
+            values = self._workbench.payload_values([job.id for job in found.jobs], columns)
+            nothing = ("",) * len(columns)
+            for row, job in zip(page["rows"], found.jobs, strict=True):
+                row["values"] = [clean(value, 160) for value in values.get(job.id, nothing)]
+        return page | {"columns": columns or []}
 
     def _matching(self) -> dict[str, Any]:
         found = self._workbench.count(self.filter())

@@ -44,6 +44,8 @@ def job_row(job: Job, clock: datetime, lease_seconds: float) -> dict[str, Any]:
         "error": job_row_error(job),
         "preview": clean(job.preview, 240),
     }
+    if job.error_type:
+        row["type"] = clean(job.error_type, 120)
     if job.status is JobStatus.ACTIVE:
         row |= {"worker": clean(job.worker_id or "", 120), "beat": beat(job)}
     return row
