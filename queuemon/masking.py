@@ -84,6 +84,13 @@ class Masking:
         """Whether all values under this key are hidden, judged by its name alone."""
         return self.below(key) is Sight.HIDE
 
+    def sight(self, path: Sequence[str]) -> Sight:
+        """What holds for the values under a path of keys; hidden, too, where one of the keys is masked itself."""
+        found = Sight.LOOK
+        for key in path:
+            found = self.below(key, found)
+        return Sight.HIDE if any(self.name(key) is MASK for key in path) else found
+
     def below(self, key: object, above: Sight = Sight.LOOK) -> Sight:
         """What holds under this key of an object for whose values `above` holds; list members take on `above`."""
         if not self.on:
@@ -160,9 +167,7 @@ class Masking:
 
     def at(self, path: Sequence[str], text: str | None) -> str:
         """The beginning of what stands under a path, as text; "" for nothing."""
-        sight = Sight.LOOK
-        for key in path:
-            sight = self.below(key, sight)
+        sight = self.sight(path)
         if text is None:
             return ""
         if sight is Sight.HIDE:

@@ -249,7 +249,8 @@ class Job:
     error_type: str | None = None
     error_message: str | None = None
     preview: str = ""
-    payload: Any = None
+    #: Not in the repr: it would stand, unmasked, in what a notebook keeps of a cell.
+    payload: Any = field(default=None, repr=False)
 
     def state_at(self, now: datetime) -> str:
         """The word the screens show: like `status`, but "scheduled" when it waits for a later time."""

@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from queuemon.actions.applying import Carrier
+    from queuemon.analysis.attributes import Column
     from queuemon.analysis.durations import Durations
     from queuemon.analysis.explanation import Explanation
     from queuemon.analysis.failures import Failures
@@ -55,6 +56,7 @@ if TYPE_CHECKING:
     from queuemon.drift.aside import Quarantined
     from queuemon.drift.model import DriftProgress, DriftReport
     from queuemon.drift.watch import Watch
+    from queuemon.masking import Masking, Sight
     from queuemon.store.deploys import Deploy
 
 #: Columns of `frame` when none are named.
@@ -466,10 +468,12 @@ class Workbench:
         """
         from dataclasses import replace
 
+        from queuemon.analysis.attributes import Column
         from queuemon.analysis.columns import columns
         from queuemon.analysis.contrast import explain
         from queuemon.analysis.window import window
         from queuemon.filters import quote
+        from queuemon.masking import Sight
         from queuemon.store import contrast, numbers
 
         wanted = self._filter(where)
@@ -484,19 +488,25 @@ class Workbench:
         sides = contrast.read(
             self.store.postgres, wanted, since=chosen.since, until=chosen.until, queue=name, seed=seed, seconds=seconds
         )
-        secret = [path for path in sides.paths if any(map(self.settings.masking.hides_key, path))]
-        given = columns(
-            sides.table, sides.paths, sides.presence, without=sides.chosen_by, hidden=lambda path: path in secret
-        )
+        masking = self.settings.masking
+        sights = {path: masking.sight(path) for path in sides.paths}
+        every = list(
+            columns(
+                sides.table, sides.paths, sides.presence, without=sides.chosen_by,
+                hidden=lambda path: sights[path] is Sight.HIDE,
+            )
+        )  # fmt: skip
+        given = [c for c in every if not (isinstance(c, Column) and _tells(c, masking, sights))]
+        secret = [path for path in sides.paths if path not in {c.path for c in given}]
         answer = explain(
             sides.table.column("failed").to_numpy(zero_copy_only=False).astype(bool),
-            list(given),
+            given,
             deploy_marks=() if "started" in sides.chosen_by else sides.deploys,
             weight=sides.weight,
         )
         return replace(
             answer, where=str(wanted), baseline=sides.shared, since=chosen.since, until=chosen.until,
-            notes=(*sides.notes, *_unseen(secret), *answer.notes),
+            notes=(*sides.notes, *_unseen(secret, masking), *answer.notes),
         )  # fmt: skip
 
     def explain_cause(
@@ -912,11 +922,19 @@ class Workbench:
             raise LimitExceeded(f"limit is {limit:,}", expected=f"1 to {EXPORT_LIMIT:,}", next_step="narrow the filter")
 
 
-def _unseen(paths: Sequence[tuple[str, ...]]) -> list[str]:
+def _tells(column: Column, masking: Masking, sights: Mapping[Any, Sight]) -> bool:
+    """Whether some of what stands most often at a path of the payload is masked."""
+    sight = sights.get(column.path)
+    return sight is not None and any(masking.hides(text, sight) for text in column.frequent(500))
+
+
+def _unseen(paths: Sequence[tuple[str, ...]], masking: Masking) -> list[str]:
     """The note on paths whose values are masked."""
     from queuemon.filters import path_text
 
-    named = ", ".join(path_text(path) for path in paths[:5]) + (", …" if len(paths) > 5 else "")
+    named = ", ".join(path_text(tuple(str(masking.name(key)) for key in path)) for path in paths[:5]) + (
+        ", …" if len(paths) > 5 else ""
+    )
     return [f"Not looked at, because secrets are masked: {named}."] if paths else []
 
 

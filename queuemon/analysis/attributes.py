@@ -51,6 +51,11 @@ class Column:
     #: Whether presence itself is asked for (it cannot be told where the parent may be a list).
     presence: bool = False
 
+    def frequent(self, most: int) -> list[str]:
+        """The texts that most jobs hold."""
+        counts = np.bincount(self.codes[self.codes >= 0], minlength=len(self.texts))
+        return [self.texts[n] for n in np.argsort(-counts, kind="stable")[:most]]
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Measure:

@@ -185,13 +185,12 @@ def list_(
     with opened(ctx) as wb:
         found = wb.quarantine(queue, limit=limit)
     if as_json:
-        print_json([{**plain(q), "raw": q.raw.decode("utf-8", "backslashreplace")} for q in found])
+        print_json(found)
     elif found:
         made = table("Name", ("Bytes", {"justify": "right"}), "Job", "Adopt", ("Beginning", {"ratio": 1}))
         for q in found:
             why = "possible" if not q.why_not else f"no: {q.why_not}"
-            text = q.raw.decode("utf-8", "backslashreplace")
-            made.add_row(cell(q.digest), cell(f"{q.size:,}"), cell(q.job_id or ""), cell(why), cell(text, limit=100))
+            made.add_row(cell(q.digest), cell(f"{q.size:,}"), cell(q.job_id or ""), cell(why), cell(q.text, limit=100))
         console().print(made)
     else:
         say("Nothing is in quarantine.")

@@ -16,6 +16,7 @@ from uuid import UUID
 
 import typer
 
+from queuemon.masking import MASK
 from queuemon.render.text import clean
 
 if TYPE_CHECKING:
@@ -98,8 +99,13 @@ def plain(value: Any, depth: int = 0) -> Any:
         case list() | tuple() | set() | frozenset():
             return [plain(v, depth + 1) for v in value]
     if is_dataclass(value) and not isinstance(value, type):
-        return {f.name: plain(getattr(value, f.name), depth + 1) for f in fields(value)}
+        return {f.name: plain(_shown(f.name, getattr(value, f.name)), depth + 1) for f in fields(value)}
     return str(value)
+
+
+def _shown(name: str, value: Any) -> Any:
+    """A field's value; of an edit's options not the payload, which may hold what is masked: `queuemon job ID`."""
+    return {**value, "payload": MASK} if name == "options" and "payload" in value else value
 
 
 def facts(rows: Iterable[tuple[str, object]]) -> Table:

@@ -19,6 +19,7 @@ from queuemon.drift.held import digest_of
 from queuemon.drift.model import Finding
 from queuemon.engine.publisher import publish
 from queuemon.errors import InvalidValue, StoreError
+from queuemon.masking import MASK
 from queuemon.model import ActionKind, ActionProgress, ActionResult, Breakdown, Plan
 from queuemon.store import Store, audit, drift_reads, drift_repairs, numbers, outbox
 from queuemon.store.audit import Entry
@@ -88,8 +89,8 @@ class Quarantined:
     #: What it is named by: the beginning of the SHA-256 of its bytes.
     digest: str
     size: int
-    #: Its first bytes; hostile.
-    raw: bytes
+    #: Its beginning, with masks in the payload; hostile.
+    text: str
     #: The job that it names, where it can be read.
     job_id: UUID | None
     #: Why it cannot be made a job of; empty where it can.
@@ -118,7 +119,7 @@ def _described(store: Store, queue: str, raw: bytes) -> Quarantined:
         element = decode_element(raw)
         job_id = uuid_of(element.id) if element is not None else None
     return Quarantined(
-        queue=queue, digest=digest_of(raw)[:16], size=len(raw), raw=raw[:SHOWN], job_id=job_id, why_not=why
+        queue=queue, digest=digest_of(raw)[:16], size=len(raw), text=shown(store, raw), job_id=job_id, why_not=why
     )
 
 
@@ -241,8 +242,9 @@ def carry_out(
             ids = [job_id] if not why and job_id is not None else []
             drift_repairs.note_chunk(connection, store.tables, entry.record.id, ids)
             if ids:
-                noted = {"queue": queue, "job": job_id, "before": {"quarantine": digest, "raw": shown(raw or b"")},
-                         "after": "discarded" if discard else "waiting"}  # fmt: skip
+                before = {"quarantine": digest, "raw": shown(store, raw or b"")}
+                after = "discarded" if discard else "waiting"
+                noted = {"queue": queue, "job": job_id, "before": before, "after": after}
                 actor = audit.actor(journal.user)
                 drift_repairs.note_repairs(connection, store.tables, entry.record.id, actor, [noted])
             entry = journal.advance(
@@ -292,6 +294,8 @@ def _adopt(connection: Any, store: Store, queue: str, raw: bytes) -> tuple[str, 
     return "", job_id, outbox.add(connection, store.tables, [job_id])
 
 
-def shown(raw: bytes) -> str:
-    """The beginning of an element as text that PostgreSQL can keep."""
-    return raw[:SHOWN].decode("utf-8", "backslashreplace").replace("\0", "\\x00")
+def shown(store: Store, raw: bytes) -> str:
+    """The beginning of an element as text that PostgreSQL can keep, with masks where a list of jobs has them."""
+    masking = store.settings.masking
+    text = raw[:SHOWN].decode("utf-8", "backslashreplace").replace("\0", "\\x00")
+    return masking.text(text) if text.lstrip()[:1] in {"{", "["} else MASK if masking.hides(text) else text

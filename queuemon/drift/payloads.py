@@ -19,7 +19,7 @@ from queuemon.store import Store, drift_reads
 _BEGINS: Final = b'", "payload" : '
 _ENDS: Final = b', "attempts" : '
 
-#: Characters of both payloads that a finding shows.
+#: Characters of both payloads that a finding shows, masked.
 EXCERPT: Final = 200
 
 #: queue → (id, generation) → the element's bytes
@@ -34,21 +34,21 @@ def first(store: Store, meter: lists.Meter, queues: Sequence[str]) -> Differing:
 def second(store: Store, meter: lists.Meter, differing: Differing) -> list[Finding]:
     """Those that still lie there and still differ, under the same generation."""
     findings = []
+
+    def shown(text: str) -> str:
+        return store.settings.masking.text(text[:EXCERPT]) + ("…" if len(text) > EXCERPT else "")
+
     for queue, before in differing.items():
         now = _walk(store, meter, queue)
         same = [key for key, raw in before.items() if now.get(key) == raw]
         texts = _texts(store, meter, [job_id for job_id, _ in same[:1_000]])
         for job_id, gen in same:
             here = _written(before[job_id, gen])
-            detail = f"Redis {_shown(here)}, PostgreSQL {_shown(texts.get(job_id, '…'))}"
+            detail = f"Redis {shown(here)}, PostgreSQL {shown(texts.get(job_id, '…'))}"
             findings.append(
                 Finding(number=11, queue=queue, job_id=job_id, gen=gen, row="waiting", row_gen=gen, detail=detail)
             )
     return findings
-
-
-def _shown(text: str) -> str:
-    return text if len(text) <= EXCERPT else f"{text[:EXCERPT]}…"
 
 
 def _walk(store: Store, meter: lists.Meter, queue: str) -> dict[tuple[UUID, int], bytes]:

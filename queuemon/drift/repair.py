@@ -308,7 +308,7 @@ class _Repair:
     def _took(self, queue: str, taken: Sequence[Taken], done: _Done) -> None:
         for t in taken:
             f = t.finding
-            before = {"list": "parked", "gen": f.gen, "row": t.row, "element": aside.shown(t.raw)}
+            before = {"list": "parked", "gen": f.gen, "row": t.row, "element": aside.shown(self.store, t.raw)}
             self._did(done, f, before, "taken out" if t.explained else {"quarantine": queue})
         done.taken.setdefault(queue, []).extend(taken)
 

@@ -117,10 +117,7 @@ def _masked_columns(columns: Sequence[str], masking: Masking) -> dict[int, Sight
         if name == "payload":
             found[n] = None
         elif name.startswith("payload."):
-            sight = Sight.LOOK
-            for key in name.split(".")[1:]:
-                sight = masking.below(key, sight)
-            found[n] = sight
+            found[n] = masking.sight(name.split(".")[1:])
     return found
 
 

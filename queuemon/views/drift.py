@@ -159,7 +159,7 @@ def element_values(element: Quarantined, keys: Keys) -> dict[str, Any]:
         "title": clean(keys.display(element.queue), 120),
         "digest": element.digest,
         "size": element.size,
-        "text": clean(element.raw.decode("utf-8", "replace"), 240),
+        "text": clean(element.text, 240),
         "id": str(element.job_id) if element.job_id else "",
         "whyNot": clean(element.why_not, 200),
     }

@@ -30,7 +30,7 @@ wb.holders = [fake.Pause(queue=name, holder="maria", reason="month end", **held)
 sign = dict(queue=name, count=1, proven=True, since=fake.utc(), detail="seen twice")
 wb.signs = [fake.WatchLine(number=13, title=fake.CLASSES[13].title, **sign)]
 wb.drifted = {13: 1}
-wb.aside = [fake.Quarantined(queue=name, digest="ab12", size=9, raw=b"not json", job_id=None, why_not="names no job")]
+wb.aside = [fake.Quarantined(queue=name, digest="ab12", size=9, text="not json", job_id=None, why_not="names no job")]
 done = wb.apply(wb.plan("retry", "queue:warmup:process status:failed"), reason="fixed")
 wb.became[done.id] = [fake.JobOutcome(job_id=fake.uuid4(), outcome="skipped", why="is running again")]
 d = queuemon.show(wb)

@@ -214,3 +214,15 @@ def test_values_that_are_masked_elsewhere_are_not_shown_here(wb: Workbench) -> N
     assert answer.findings[0].filter == "payload.plan=p1"
     assert "canary" not in repr(answer)
     assert "Not looked at, because secrets are masked: payload.api_key." in answer.notes
+
+
+def test_a_path_whose_values_look_personal_is_not_looked_at_whatever_its_name(wb: Workbench) -> None:
+    payloads = [
+        {"to": f"canary-{n % 4}@example.com", "by": {"canary@example.com": n % 4}, "plan": f"p{n % 4}"}
+        for n in range(800)
+    ]
+    load(wb, payloads, [n % 4 == 1 for n in range(800)])
+    answer = wb.explain()
+    assert answer.findings[0].filter == "payload.plan=p1"
+    assert "canary" not in repr(answer)
+    assert 'Not looked at, because secrets are masked: payload.by."••••••", payload.to' in " ".join(answer.notes)

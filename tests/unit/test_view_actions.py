@@ -436,7 +436,7 @@ def test_a_repair_is_planned_from_what_was_found_and_nothing_else(bench: fake.Fa
 
 
 def test_the_quarantine_is_read_when_its_numbers_change(bench: fake.FakeWorkbench) -> None:
-    raw = {"queue": MRR, "size": 9, "raw": b"<b>\xff\x00</b>", "job_id": None, "why_not": "it names no job"}
+    raw = {"queue": MRR, "size": 9, "text": "<b>\ufffd\x00</b>", "job_id": None, "why_not": "it names no job"}
     bench.aside = [Quarantined(digest="abc", **raw)]  # type: ignore[arg-type]
     drift = Drift(bench)  # type: ignore[arg-type]
 
