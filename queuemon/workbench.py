@@ -923,9 +923,10 @@ class Workbench:
 
 
 def _tells(column: Column, masking: Masking, sights: Mapping[Any, Sight]) -> bool:
-    """Whether some of what stands most often at a path of the payload is masked."""
+    """Whether some of what stands most often at a path of the payload is masked; an object is never told itself."""
     sight = sights.get(column.path)
-    return sight is not None and any(masking.hides(text, sight) for text in column.frequent(500))
+    often = (text for text in column.frequent(500) if not text.startswith("{"))
+    return sight is not None and any(masking.hides(text, sight) for text in often)
 
 
 def _unseen(paths: Sequence[tuple[str, ...]], masking: Masking) -> list[str]:

@@ -148,14 +148,19 @@ def finish(
     os_user: str,
     detail: Mapping[str, Any],
 ) -> Entry:
-    """End a held action; a second end changes nothing and returns the first."""
+    """End a held action; a second end changes nothing and returns the first.
+
+    The payload of an edit goes from its options: it stands in the job now.
+    """
     a = t.actions
+    kept = a.c.options if state == "stopped" else a.c.options.op("-")(literal("payload", Text))
     row = connection.execute(
         update(a)
         .where(a.c.id == entry.record.id, a.c.state == RUNNING)
         .values(
             state=state,
             summary=summary,
+            options=kept,
             skipped=dict(skipped),
             updated_at=func.clock_timestamp(),
             finished_at=func.clock_timestamp(),

@@ -140,21 +140,19 @@ class Confirmation(HasTraits):
 
     def adjust(self, options: Mapping[str, Any]) -> None:
         """The same question with other options: the dialog stays, with the new plan in it."""
-        if self._asked is None:
-            return
-        kind, target, given = self._asked
-        wanted = {name: value for name, value in {**given, **options}.items() if value not in (None, "", False)}
+        with self._lock:
+            if self._asked is None or not self.plan.get("id") or self.plan.get("busy") == "applying":
+                return
+            kind, target, given = self._asked
+            wanted = {name: value for name, value in {**given, **options}.items() if value not in (None, "", False)}
+            self._question += 1
+            self._asked = (kind, target, wanted)
+            self.plan = self.plan | {"busy": "planning", "error": ""}
 
         def read() -> tuple[Offer, dict[str, Any]]:
             found = self._workbench.plan(kind, target, **wanted)
             return self._of_plan(found), plan_values(found, self._keys)
 
-        with self._lock:
-            if not self.plan.get("id") or self.plan.get("busy") == "applying":
-                return
-            self._question += 1
-            self._asked = (kind, target, wanted)
-            self.plan = self.plan | {"busy": "planning", "error": ""}
         self._read(read, form=True)
 
     def propose_resume(self, action_id: str) -> None:

@@ -155,7 +155,7 @@ def test_what_is_masked_is_shown_for_a_reason_alone_and_the_audit_trail_knows(
         assert "2026-10" in text
     for words in (("job", str(job)), ("jobs", *export)):
         assert queuemon(*words, "--reveal")[0] == 2, "no reason, no reveal"
-    assert json.loads(queuemon("actions", "--json")[1]) == []
+    assert json.loads(queuemon("actions", "--json")[1]) == {"actions": []}
 
     why = ("--reveal", "--reason", "ticket 4711")
     assert "canary-4711" in shown("job", str(job), *why)
@@ -166,11 +166,11 @@ def test_what_is_masked_is_shown_for_a_reason_alone_and_the_audit_trail_knows(
     assert row["payload.to.email"] == "canary@example.com"
     trail = shown("actions", "--json")
     assert "canary" not in trail
-    assert [(a["kind"], a["reason"], a["state"], a["options"]["keys"]) for a in json.loads(trail)] == [
+    assert [(a["kind"], a["reason"], a["state"], a["options"]["keys"]) for a in json.loads(trail)["actions"]] == [
         ("reveal", "ticket 4711", "done", ["payload", "payload.to.email", "payload.month"]),
         *[("reveal", "ticket 4711", "done", ["to.email", "to.note", "to.api_token"])] * 2,
     ]
-    assert {a["target"] for a in json.loads(trail)[1:]} == {str(job)}
+    assert {a["target"] for a in json.loads(trail)["actions"][1:]} == {str(job)}
     assert "reveal" not in shown("timeline", "--json"), "looking changes nothing, and explains nothing"
 
 

@@ -29,6 +29,8 @@ def test_the_payload_is_written_as_it_was_given_and_the_job_runs_again(desk: Des
     (copy,) = desk.sql("SELECT row FROM queuemon.undo_jobs WHERE job_id = :id", id=job)
     assert copy["row"]["payload"] == {"n": 12345678901234567, "empty": []}
     assert copy["row"]["edited"] == json.loads(NEW)
+    (action,) = desk.sql("SELECT options FROM queuemon.actions")
+    assert action["options"] == {}, "the trail holds no payload"
 
 
 @pytest.mark.parametrize("state", ["waiting", "scheduled", "active", "completed"])
