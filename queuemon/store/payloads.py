@@ -15,7 +15,7 @@ from queuemon.schema.tables import Tables
 from queuemon.store.chunks import among
 
 #: Jobs and bytes of a payload that are looked through for paths; keys one inside the other, and paths found, at most.
-LOOKED_AT: Final = 30
+LOOKED_AT: Final = 50
 SMALL_BYTES: Final = 20_000
 DEPTH: Final = 4
 PATHS: Final = 80

@@ -122,9 +122,9 @@ class Confirmation(HasTraits):
             found = self._workbench.plan(chosen, target, **given)
             return self._of_plan(found), plan_values(found, self._keys)
 
-        if self._open(verb(chosen)):
+        if numbers := self._open(verb(chosen)):
             self._asked = (chosen, target, given)
-            self._read(read, form=form)
+            self._read(read, *numbers, form=form)
 
     def propose_edit(self, job_id: str, made: Callable[[], tuple[str, Sequence[tuple[str, str]]]]) -> None:
         """The same for a payload that was edited in a form: `made` gives it as JSON, with the lines that differ."""
@@ -134,12 +134,17 @@ class Confirmation(HasTraits):
             found = self._workbench.plan(ActionKind.EDIT, job_id, payload=payload)
             return self._of_plan(found), plan_values(found, self._keys) | {"diff": [list(line) for line in diff]}
 
-        if self._open(verb(ActionKind.EDIT)):
+        if numbers := self._open(verb(ActionKind.EDIT)):
             self._asked = None
-            self._read(read, form=True)
+            self._read(read, *numbers, form=True)
 
     def adjust(self, options: Mapping[str, Any]) -> None:
-        """The same question with other options: the dialog stays, with the new plan in it."""
+        """The same question with other options: the dialog stays, with the new plan in it.
+
+        `turn` among them is the page's number of the question; the plan carries it, so that the page confirms no other.
+        """
+        options = dict(options)
+        turn = options.pop("turn", 0)
         with self._lock:
             if self._asked is None or not self.plan.get("id") or self.plan.get("busy") == "applying":
                 return
@@ -147,13 +152,14 @@ class Confirmation(HasTraits):
             wanted = {name: value for name, value in {**given, **options}.items() if value not in (None, "", False)}
             self._question += 1
             self._asked = (kind, target, wanted)
-            self.plan = self.plan | {"busy": "planning", "error": ""}
+            self.plan = self.plan | {"busy": "planning", "error": "", "turn": turn}
+            question, dialog = self._question, self._dialog
 
         def read() -> tuple[Offer, dict[str, Any]]:
             found = self._workbench.plan(kind, target, **wanted)
-            return self._of_plan(found), plan_values(found, self._keys)
+            return self._of_plan(found), plan_values(found, self._keys) | {"turn": turn}
 
-        self._read(read, form=True)
+        self._read(read, question, dialog, form=True)
 
     def propose_resume(self, action_id: str) -> None:
         """Show how far an action came that was interrupted or stopped; confirming goes on from there."""
@@ -163,32 +169,34 @@ class Confirmation(HasTraits):
             act = partial(without_reason, partial(self._workbench.resume_action, record.id))
             return Offer(id=str(record.id), typed="", act=act), resume_values(record, self._keys)
 
-        if self._open("Resume"):
+        if numbers := self._open("Resume"):
             self._asked = None
-            self._read(read, form=False)
+            self._read(read, *numbers, form=False)
 
     def offer(self, offer: Offer, values: Mapping[str, Any]) -> None:
         """Show a plan that was made elsewhere."""
-        if self._open(str(values["title"])):
+        if numbers := self._open(str(values["title"])):
             self._asked = None
-            self._read(lambda: (offer, dict(values)), form=False)
+            self._read(lambda: (offer, dict(values)), *numbers, form=False)
 
     def _of_plan(self, plan: Plan) -> Offer:
         return Offer(id=str(plan.id), typed=typed_word(plan), act=partial(self._workbench.apply, plan))
 
-    def _open(self, title: str) -> bool:
+    def _open(self, title: str) -> tuple[int, int] | None:
+        """The numbers of a new question and its dialog; None while an action is being carried out."""
         with self._lock:
             if self.plan.get("busy") == "applying":
-                return False
+                return None
             self._question += 1
             self._dialog += 1
             self._offer = None
             self.plan = {"title": title, "busy": "planning", "dialog": self._dialog}
-        return True
+            return self._question, self._dialog
 
-    def _read(self, read: Callable[[], tuple[Offer, dict[str, Any]]], *, form: bool) -> None:
+    def _read(
+        self, read: Callable[[], tuple[Offer, dict[str, Any]]], question: int, dialog: int, *, form: bool
+    ) -> None:
         """Put a plan on screen, unless it was cancelled or overtaken while it was being read."""
-        question, dialog = self._question, self._dialog
         try:
             offer, values = read()
         except UsageError as error:

@@ -19,7 +19,7 @@ def vocabulary() -> dict[str, Any]:
         "fields": [
             {
                 "name": field.name,
-                "help": field.help,
+                "help": field.help.replace("`", ""),
                 "operators": list(operator_texts(field)),
                 "values": list(STATUSES) if field.kind is Kind.STATUS else list(_FOR_EXAMPLE.get(field.kind, ())),
             }

@@ -341,8 +341,9 @@ def test_other_options_make_another_plan_in_the_same_dialog(bench: fake.FakeWork
     assert confirmation.plan["given"] == {"hard": True, "holder": "billing"}
     assert "cannot stop" in confirmation.plan["warnings"][0]
     assert confirmation.apply(first["id"], reason="", typed="") is None, "only what is shown can be confirmed"
-    confirmation.adjust({"hard": False})
+    confirmation.adjust({"hard": False, "turn": 2})
     assert confirmation.plan["given"] == {"holder": "billing"}
+    assert confirmation.plan["turn"] == 2, "the page confirms no plan of an older question"
 
 
 # ---------------------------------------------------------------------------------------------------------- drift
