@@ -75,6 +75,8 @@ class Board(HasTraits):
         self._snapshots = 0
         self._interrupted: list[dict[str, str]] = []
         self._pauses: tuple[Pause, ...] = ()
+        #: Whether the audit trail has been read: nobody has acted, or nobody knows.
+        self._audited = False
         self.strip = self._strip()
 
     # ------------------------------------------------------------------------------------------------- updates in
@@ -98,7 +100,8 @@ class Board(HasTraits):
         with self._lock:
             self.activity = [activity_row(record, self.settings) for record in records]
             self._interrupted = [interrupted_notice(r, self.settings) for r in records if r.interrupted]
-            if self.strip["interrupted"] != self._interrupted:
+            if self.strip["interrupted"] != self._interrupted or not self._audited:
+                self._audited = True
                 self.strip = self._strip()
 
     def accept_pauses(self, pauses: Sequence[Pause]) -> None:
@@ -183,6 +186,7 @@ class Board(HasTraits):
             "totals": totals(half.queues) if half else None,
             "notices": notices(half) if half else [],
             "interrupted": self._interrupted,
+            "audited": self._audited,
         }
 
     def _half(self, name: str, last: tuple[Any, datetime] | None) -> dict[str, Any]:
