@@ -103,6 +103,12 @@ def test_importing_loads_no_notebook_machinery(statement: str) -> None:
     assert modules_after(statement) & set(HEAVY) == set()
 
 
+def test_the_first_paint_of_the_dashboard_waits_for_nothing_it_does_not_need() -> None:
+    loaded = modules_after("import queuemon.views.dashboard")
+    assert "ipyvuetify" in loaded
+    assert loaded & {"alembic", "mako", "plotly", "pandas", "papermill"} == set()
+
+
 @pytest.mark.parametrize("path", notebooks.paths(), ids=lambda path: path.name)
 def test_notebooks_are_clean(path: Path) -> None:
     assert list(notebooks.complaints(path)) == []
