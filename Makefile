@@ -39,7 +39,7 @@ prove: setup system-packages ## Run the long proofs in full; what is proven is k
 bench: setup ## Measure the speeds, as ratios to a bare baseline of the same run
 	@$(BIN)/python -m bench
 
-screenshots: setup system-packages ## Take the pictures of the README again
+screenshots: setup system-packages ## Take the pictures of every screen again, light and dark: docs/screens/
 	@$(BIN)/python -m tools.screenshots
 
 docs: setup ## Write docs/cli.md anew from the commands' own help

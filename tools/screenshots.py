@@ -33,7 +33,7 @@ LARGEST: Final = 120_000
 #: Notebooks that are pictured as web pages: name, what must be there, and how many charts.
 PAGES: Final = (
     ("dashboard", "[data-qm=dashboard] [data-queue]", 0),
-    ("queues", "tr[data-job]", 3),
+    ("queues", ".qm-charts .main-svg", 3),
     ("failures", ".queuemon table", 2),
     ("drift", "[data-qm=drift-state]", 0),
     ("activity", "[data-action]", 0),
@@ -98,7 +98,15 @@ def walk(page: Page, take: Callable[[str], None]) -> None:
     page.locator("tr[data-job]").nth(11).wait_for()
     wait_for_charts(page)
     page.wait_for_timeout(600)  # it scrolls
+    page.locator(".qm-details").evaluate("details => details.scrollIntoView()")
     take("queue-details")
+    page.locator("[data-qm=causes] .qm-mini", has_text="Share?").first.click()
+    page.locator("[data-qm=contrast]").get_by_role("button", name="Put the answer away").wait_for()
+    page.locator("[data-qm=causes]").evaluate("causes => causes.scrollIntoView()")
+    take("why")
+    page.get_by_role("button", name="Put the answer away").click()
+    page.get_by_role("tab", name="Failed").evaluate("tabs => tabs.scrollIntoView({ block: 'center' })")
+    take("jobs")
     page.get_by_label("Filter the jobs").fill("error:'division by zero' payload.month")
     page.get_by_label("Filter the jobs").press("Enter")
     page.get_by_role("alert").first.wait_for()
@@ -124,12 +132,39 @@ def walk(page: Page, take: Callable[[str], None]) -> None:
     page.locator("[data-qm=form]").wait_for()
     take("form")
     leave(page)
+
+
+def answer(page: Page, take: Callable[[str], None]) -> None:
+    """What fires, and the runbook that answers it, from the form to the verdict of its dry run."""
+    page.locator(".jp-WindowedPanel-outer").evaluate("panel => panel.scrollTo(0, 0)")
+    page.locator("[data-qm=bell]").click()
+    page.locator("[data-qm=alerts] article").first.wait_for()
+    take("alerts")
+    leave(page)
+    page.get_by_label(f"More actions on {ANALYTICS}", exact=True).click()
+    page.get_by_role("menuitem", name="Runbook retry-failed").click()
+    page.locator("[data-qm=runbook-form]").get_by_label("queue", exact=True).wait_for()
+    take("runbook-form")
+    page.locator("[data-qm=run-button]").click()
+    page.locator("[data-qm=verdict]").get_by_text("It would retry").wait_for()
+    take("runbook-run")
+    leave(page)
+
+
+def act(page: Page, take: Callable[[str], None]) -> None:
+    """An action with its undo, its record, and a close look for drift."""
     page.get_by_label(f"Pause {MAIL}:low", exact=True).click()
     page.locator("[data-qm=confirm]").get_by_label("Reason").fill("the provider is slow")
     page.locator("[data-qm=confirm-button]").click()
     page.locator(".qm-toast").wait_for()
     page.get_by_label("Close the details").click()
     take("undo")
+    page.get_by_role("button", name="Drift", exact=True).click()
+    page.get_by_role("button", name="Look closely", exact=True).click()
+    page.locator(".qm-drift-foot").get_by_text("Read ").wait_for()
+    page.locator(".qm-drift").evaluate("panel => panel.scrollIntoView({ block: 'end' })")
+    take("drift")
+    page.get_by_role("button", name="Drift", exact=True).click()
     page.locator("[data-action] .qm-link").first.click()
     page.locator("[data-qm=action]").wait_for()
     take("action")
@@ -182,8 +217,8 @@ def main() -> None:
         themes: tuple[Theme, ...] = ("light", "dark")
         for theme in themes:
             with dashboard(company, browser, theme) as page:
-                walk(page, lambda name: camera.take(page, theme, name))  # noqa: B023 - called here
-                narrow(page, lambda name: camera.take(page, theme, name))  # noqa: B023
+                for go in (walk, answer, act, narrow):
+                    go(page, lambda name: camera.take(page, theme, name))  # noqa: B023 - called here
             for which in PAGES:
                 if camera.wants(f"page-{which[0]}"):
                     with web_page(company, browser, theme, which) as page:
