@@ -30,6 +30,7 @@ from queuemon.model import (
 )
 from queuemon.render.text import clean, percent
 from queuemon.views.audit import fate
+from queuemon.views.backlogs import Backlogs
 from queuemon.views.runs import how_far, share, subject
 
 #: Seconds between refreshes that can be chosen; 0 is off.
@@ -77,6 +78,7 @@ class Board(HasTraits):
         self._pauses: tuple[Pause, ...] = ()
         #: Whether the audit trail has been read: nobody has acted, or nobody knows.
         self._audited = False
+        self._backlogs = Backlogs()
         self.strip = self._strip()
 
     # ------------------------------------------------------------------------------------------------- updates in
@@ -88,6 +90,7 @@ class Board(HasTraits):
             self.snapshot = snapshot
             if isinstance(snapshot.postgres, PostgresHalf):
                 self._postgres = (snapshot.postgres, snapshot.postgres_at)
+                self._backlogs.look(snapshot.postgres.clock, snapshot.postgres.queues)
             if isinstance(snapshot.redis, RedisHalf):
                 self._redis = (snapshot.redis, snapshot.redis_at)
             halves = (("postgres", snapshot.postgres), ("redis", snapshot.redis))
@@ -168,7 +171,10 @@ class Board(HasTraits):
         for pause in self._pauses:
             held.setdefault(pause.queue, []).append(holder_values(pause))
         redis = self._redis and self._redis[0]
-        return [queue_row(q, alive, redis, self.settings, held.get(q.name, [])) for q in half.queues]
+        return [
+            queue_row(q, alive, redis, self.settings, held.get(q.name, [])) | self._backlogs.of(q.name)
+            for q in half.queues
+        ]
 
     def _strip(self) -> dict[str, Any]:
         half = self._postgres[0] if self._postgres else None
