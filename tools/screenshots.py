@@ -159,9 +159,11 @@ def act(page: Page, take: Callable[[str], None]) -> None:
     page.locator(".qm-toast").wait_for()
     page.get_by_label("Close the details").click()
     take("undo")
+    page.get_by_label("Close the message").click()
     page.get_by_role("button", name="Drift", exact=True).click()
     page.get_by_role("button", name="Look closely", exact=True).click()
-    page.locator(".qm-drift-foot").get_by_text("Read ").wait_for()
+    page.locator(".qm-drift").get_by_role("button", name="Stop", exact=True).wait_for()
+    page.get_by_role("button", name="Look closely", exact=True).wait_for()
     page.locator(".qm-drift").evaluate("panel => panel.scrollIntoView({ block: 'end' })")
     take("drift")
     page.get_by_role("button", name="Drift", exact=True).click()
@@ -171,7 +173,8 @@ def act(page: Page, take: Callable[[str], None]) -> None:
     leave(page)
     page.get_by_label(f"Resume {MAIL}:low", exact=True).click()
     page.locator("[data-qm=confirm-button]").click()
-    page.locator("[data-qm=confirm]").wait_for(state="hidden")
+    page.locator(".qm-toast").wait_for()
+    page.get_by_label("Close the message").click()
 
 
 def leave(page: Page) -> None:
@@ -183,7 +186,7 @@ def leave(page: Page) -> None:
 def narrow(page: Page, take: Callable[[str], None]) -> None:
     """The dashboard in a small window."""
     page.set_viewport_size({"width": 900, "height": 700})
-    page.locator(".jp-WindowedPanel-outer").evaluate("panel => panel.scrollTo(0, 0)")
+    page.locator("[data-qm=dashboard]").evaluate("dashboard => dashboard.scrollIntoView()")
     page.wait_for_timeout(600)
     take("narrow")
 
