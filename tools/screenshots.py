@@ -92,6 +92,7 @@ def dashboard(company: Company, browser: Browser, theme: Theme) -> Iterator[Page
 
 def walk(page: Page, take: Callable[[str], None]) -> None:
     """Through every screen of the dashboard, as an operator would."""
+    page.locator(".qm-trail").first.wait_for()
     take("dashboard")
     page.get_by_role("button", name=f"View details of {ANALYTICS}", exact=True).click()
     page.get_by_role("tab", name="Failed").click()
