@@ -167,17 +167,19 @@ class Settings(BaseModel):
         key = self.pagerduty_routing_key.get_secret_value()
         found = [key] if key else []
         for url in (self.database_url, self.redis_url):
-            password = _password(url.get_secret_value())
-            if password:
+            for password in _passwords(url.get_secret_value()):
                 found += [password, unquote(password)]
         return tuple(dict.fromkeys(found))
 
 
-def _password(url: str) -> str | None:
+def _passwords(url: str) -> list[str]:
+    """As the URL spells them: beside the user's name, or asked for as libpq and redis-py do (`?password=…`)."""
     try:
-        return urlsplit(url).password
+        parts = urlsplit(url)
+        asked = [word.partition("=") for word in parts.query.split("&")]
+        return [p for p in (parts.password, *(value for name, _, value in asked if "password" in name.lower())) if p]
     except ValueError:
-        return None
+        return []
 
 
 def demo_directory() -> Path:

@@ -473,6 +473,7 @@ class Workbench:
         from queuemon.analysis.contrast import explain
         from queuemon.analysis.window import window
         from queuemon.filters import quote
+        from queuemon.filters.tree import fields
         from queuemon.masking import Sight
         from queuemon.store import contrast, numbers
 
@@ -504,8 +505,11 @@ class Workbench:
             deploy_marks=() if "started" in sides.chosen_by else sides.deploys,
             weight=sides.weight,
         )
+        unsigned = 0
+        if not answer.failing and "signature" in fields(wanted.root):
+            unsigned = self.failures(name, chosen.since, chosen.until).unsigned
         return replace(
-            answer, where=str(wanted), baseline=sides.shared, since=chosen.since, until=chosen.until,
+            answer, where=str(wanted), unsigned=unsigned, baseline=sides.shared, since=chosen.since, until=chosen.until,
             notes=(*sides.notes, *_unseen(secret, masking), *answer.notes),
         )  # fmt: skip
 

@@ -73,6 +73,8 @@ class Explanation:
     baseline: str = ""
     since: datetime | None = None
     until: datetime | None = None
+    #: Failed attempts of the window that carry no signature yet, where one was asked for and none was found.
+    unsigned: int = 0
     #: What was left out, sampled or capped, in the operator's words.
     notes: tuple[str, ...] = ()
 
@@ -81,6 +83,11 @@ class Explanation:
         """The answer in one sentence."""
         if not self.failing or not self.succeeding:
             missing = "failing" if not self.failing else "succeeding"
+            if self.unsigned:
+                return (
+                    f"There is nothing to compare yet: {self.unsigned:,} failed attempts of this time carry no "
+                    "signature, which a relay writes, and no other one has the signature that was asked for."
+                )
             return f"There is nothing to compare: no {missing} job was found."
         if not self.findings:
             return (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
 from typing import Annotated
@@ -11,6 +12,7 @@ import typer
 from queuemon.cli.options import Json, profile_of
 from queuemon.cli.runbook import RUNS, RunsDir, progress, stoppable, tell
 from queuemon.cli.terminal import say
+from queuemon.errors import InvalidValue, RunbookError
 
 
 def incident(
@@ -36,13 +38,20 @@ def incident(
     """
     from queuemon import runbooks
 
+    if output is not None and (output.is_dir() or not os.access(output.parent, os.W_OK)):
+        raise InvalidValue(
+            f"the page cannot be written to {str(output)!r}", expected="a file in a folder that is there"
+        )
     given = {"since": since, "until": until, "queue": queue, "compare": compare}
     with stoppable():
         result = runbooks.run(
             "incident-report", given, runs_dir=runs_dir, profile=profile_of(ctx), progress=progress(as_json)
         )
     if output is not None:
-        shutil.copyfile(result.html, output)
+        try:
+            shutil.copyfile(result.html, output)
+        except OSError as error:
+            raise RunbookError(f"the page is in {result.html}; no copy can be made ({error.strerror})") from None
     tell(result, as_json)
     if output is not None and not as_json:
         say(f"Page: {output}")

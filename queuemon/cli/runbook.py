@@ -95,7 +95,8 @@ def run(
     Parameters are checked before anything starts. Ends with 1 when a step, such as the verification, fails, and when
     another run of the runbook is at work on the queue.
     """
-    from queuemon import runbooks
+    from queuemon import config, runbooks
+    from queuemon.runbooks.secrets import Blotter
 
     given = _given(parameter or [], wet)
     seconds = _seconds(timeout)
@@ -103,7 +104,7 @@ def run(
         info = runbooks.describe(name)
         title = info.title
         if run_id is None:
-            values = info.values(given)
+            values = Blotter.of(config.load(profile_of(ctx))).value(info.values(given))
             title += " (dry run)" if values.get("dry_run") else ""
             title += "".join(f"\n  {key} = {value!r}" for key, value in values.items())
         say(title)

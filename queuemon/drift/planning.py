@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
@@ -173,7 +174,7 @@ def _unparked(report: DriftReport, chosen: set[int]) -> list[str]:
 
 def _pause_first(report: DriftReport, chosen: set[int]) -> str:
     """What to do about them, in one sentence."""
-    first, *more = _unparked(report, chosen)
+    first, *more = map(shlex.quote, _unparked(report, chosen))
     others = f" (and so for {len(more):,} more queues)" if more else ""
     return (
         f"to take zombies, stale elements and duplicates out, run `queuemon pause {first} --hard`, then repair, then"

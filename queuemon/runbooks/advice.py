@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -56,7 +57,8 @@ def _of_queue(q: QueueStats, snapshot: Snapshot) -> Iterator[Advice]:
     def said(urgent: bool, found: str, next_step: str) -> Advice:
         return Advice(urgent=urgent, queue=q.name, found=found, next_step=next_step)
 
-    run: Callable[[str], str] = lambda name: f"queuemon runbook run {name} -p queue={q.name}"  # noqa: E731
+    named = shlex.quote(q.name)  # whoever makes a queue chooses what is pasted into a shell
+    run: Callable[[str], str] = lambda book: f"queuemon runbook run {book} -p {shlex.quote(f'queue={q.name}')}"  # noqa: E731
     limits = q.thresholds
     if q.failed:
         fix = f"{run('retry-failed')} once the cause is fixed, else {run('clear-failed')}"
@@ -68,15 +70,15 @@ def _of_queue(q: QueueStats, snapshot: Snapshot) -> Iterator[Advice]:
     if q.queue.paused:
         since = q.queue.paused_at
         stood = f" for {duration((snapshot.taken_at - since).total_seconds())}" if since is not None else ""
-        yield said(False, f"paused{stood}, {q.waiting:,} waiting", f"queuemon resume {q.name}, if nobody needs it")
+        yield said(False, f"paused{stood}, {q.waiting:,} waiting", f"queuemon resume {named}, if nobody needs it")
     elif q.waiting > limits.critical_waiting:
         yield said(True, f"{q.waiting:,} waiting", run("prioritise-transactional"))
     elif q.health is Health.WARNING:
-        yield said(False, f"{q.waiting:,} waiting", f"queuemon forecast {q.name}")
+        yield said(False, f"{q.waiting:,} waiting", f"queuemon forecast {named}")
     if q.waiting and not q.queue.paused and q.oldest_waiting_at is not None:
         late = (snapshot.postgres_at - q.oldest_waiting_at).total_seconds() - q.queue.target_seconds
         if late > 0:
-            yield said(True, f"the oldest job is {duration(late)} past its target", f"queuemon forecast {q.name}")
+            yield said(True, f"the oldest job is {duration(late)} past its target", f"queuemon forecast {named}")
 
 
 def _of_drift(report: DriftReport | None) -> Iterator[Advice]:

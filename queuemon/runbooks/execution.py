@@ -6,6 +6,7 @@ import logging
 import tempfile
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -134,9 +135,10 @@ class _Follow:
         self._say("failed")
 
     def keep(self) -> None:
-        """Write the notebook as far as it has come."""
+        """Write the notebook as far as it has come. A full disk ends no run: its end is told all the same."""
         if self.notebook is not None:
-            write_notebook(self.notebook, self.target, self.blotter)
+            with suppress(OSError):
+                write_notebook(self.notebook, self.target, self.blotter)
 
     def _say(self, state: str, said: str = "") -> None:
         if self.progress is not None:

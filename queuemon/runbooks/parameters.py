@@ -24,6 +24,10 @@ from queuemon.runbooks.kinds import KINDS, QUEUES
 #: Types that a parameter may be annotated with.
 TYPES: Final = ("str", "int", "float", "bool", "list[str]")
 
+#: Characters of a text, and texts of a list, at most: the audit trail keeps a reason, the record all of them.
+TEXT_LIMIT: Final = 4_000
+LIST_LIMIT: Final = 1_000
+
 _NUMBERS: Final = frozenset({"int", "float"})
 _TEXTS: Final = frozenset({"str", "list[str]"})
 
@@ -32,7 +36,7 @@ _BOUNDS: Final = re.compile(
     rf"\s*\[([^\[\]]*(?:\.\.|\|)[^\[\]]*|(?:{'|'.join(KINDS)})(?: or nothing| except [^\[\]]*)?)\]\s*\Z"
 )
 _EMPTY: Final = " or nothing"
-_WITH_PASSWORD: Final = re.compile(r"\w+://[^\s/@]*:[^\s/@]+@")
+_WITH_PASSWORD: Final = re.compile(r"\w://[^\s/@]*:[^\s/@]+@")
 _TRUE: Final = frozenset({"true", "yes", "on", "1"})
 _FALSE: Final = frozenset({"false", "no", "off", "0"})
 
@@ -83,21 +87,34 @@ class Parameter:
 
     def value(self, given: object) -> Any:
         """A given value as this parameter's type; text (from a command line) is read. Raises InvalidValue."""
-        if isinstance(given, str) and _WITH_PASSWORD.search(given):
+        try:
+            value = _READERS[self.type](given)
+        except (ValueError, TypeError):
+            raise self._wrong(given) from None
+        texts = value if isinstance(value, list) else [value]
+        if len(texts) > LIST_LIMIT or any(isinstance(text, str) and len(text) > TEXT_LIMIT for text in texts):
+            raise InvalidValue(
+                f"parameter {self.name!r} is too long",
+                expected=f"at most {TEXT_LIMIT:,} characters{f' each, and {LIST_LIMIT:,} texts' if self.many else ''}",
+            )
+        if any(isinstance(text, str) and _WITH_PASSWORD.search(text) for text in texts):
             raise InvalidValue(
                 f"parameter {self.name!r} holds a URL with a password",
                 expected="no secret in a parameter: the executed notebook keeps them",
                 next_step="name a profile of queuemon.toml with --profile",
             )
         try:
-            return self._bounded(_READERS[self.type](given))
+            return self._bounded(value)
         except (ValueError, TypeError):
-            shown = repr(given)
-            raise InvalidValue(
-                f"parameter {self.name!r} is {shown if len(shown) <= 60 else shown[:57] + '…'}",
-                expected=self.expected,
-                next_step="see `queuemon runbook describe`",
-            ) from None
+            raise self._wrong(given) from None
+
+    def _wrong(self, given: object) -> InvalidValue:
+        shown = repr(given)
+        return InvalidValue(
+            f"parameter {self.name!r} is {shown if len(shown) <= 60 else shown[:57] + '…'}",
+            expected=self.expected,
+            next_step="see `queuemon runbook describe`",
+        )
 
     def _bounded(self, value: Any) -> Any:
         if self.type in _NUMBERS:

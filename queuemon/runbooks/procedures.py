@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import shlex
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -17,6 +18,8 @@ from queuemon.errors import InvalidValue, QueuemonError, RunbookError, StoreErro
 from queuemon.model import ActionResult, Plan, PostgresHalf, QueueStats, RedisHalf
 from queuemon.render.html import Safe, Static, el, static
 from queuemon.render.text import clean, duration
+from queuemon.runbooks import journal
+from queuemon.runbooks.journal import Run
 from queuemon.runbooks.selection import plan
 from queuemon.runbooks.steps import act
 
@@ -65,7 +68,7 @@ def way_for(
         raise InvalidValue(
             f"{held[0]} is paused: it would not drain",
             expected="a queue that is served",
-            next_step=f"queuemon resume {held[0]}",
+            next_step=f"queuemon resume {shlex.quote(held[0])}",
         )
     until = timedelta(seconds=seconds + SPARE_SECONDS)
     found = [plan(wb, "prioritise", transactional, priority="high")]
@@ -103,19 +106,29 @@ def shown(values: Sequence[Any]) -> Static:
 def act_all(wb: Workbench, plans: Sequence[Plan], *, dry_run: bool, reason: str) -> list[ActionResult]:
     """Apply the plans in their order; a dry run changes nothing and returns none.
 
-    When one fails, or is done in part only, those before it are taken back. Raises what it raised; RunbookError.
+    When one fails, or is done in part only, those before it are taken back; the runner takes them back where this
+    process ends before `drain` or `verify_idle` has. Raises what it raised; RunbookError, as when this run, started
+    again, has taken them back before.
     """
     made: list[ActionResult] = []
     begun: list[UUID] = []
     try:
         for step in plans:
             print(f"{step.kind.value} {step.target}: {step.effect}.")  # noqa: T201
-            begun.append(step.id)  # one whose answer is lost may have been made all the same
+            if step.count and not dry_run:
+                begun.append(step.id)  # one whose answer is lost may have been made all the same
+                _hold([step.id], held=True)
             result = act(wb, step, dry_run=dry_run, reason=reason)
             if result is None:
                 continue
             begun[-1] = result.id
             made.append(result)
+            if result.repeated and wb.action(result.id).undone_by is not None:
+                raise RunbookError(
+                    f"this run has taken back its {step.kind.value} of {step.target}",
+                    expected="a change that stands",
+                    next_step="start a new run",
+                )
             if result.state != "done":
                 raise RunbookError(
                     f"{step.kind.value} of {step.target} is {result.state}: {result.summary}".rstrip("."),
@@ -128,7 +141,21 @@ def act_all(wb: Workbench, plans: Sequence[Plan], *, dry_run: bool, reason: str)
     return made
 
 
-def take_back(wb: Workbench, action_ids: Sequence[UUID], *, reason: str) -> list[str]:
+def _hold(action_ids: Sequence[UUID], *, held: bool, run: Run | None = None) -> None:
+    """Note for the runner whether actions are to be taken back should this process end here."""
+    if (found := run or journal.current()) is not None:
+        for action_id in action_ids:
+            found.note(id=str(action_id), held=held)
+
+
+def take_back(
+    wb: Workbench,
+    action_ids: Sequence[UUID],
+    *,
+    reason: str,
+    run: Run | None = None,
+    tell: Callable[[str], object] = print,
+) -> list[str]:
     """Undo actions, the last one first; what somebody changed since is left to them. Returns a sentence for each.
 
     Goes on past a failure. Raises RunbookError that names what could not be taken back, and how it can be.
@@ -137,10 +164,11 @@ def take_back(wb: Workbench, action_ids: Sequence[UUID], *, reason: str) -> list
     for action_id in reversed(action_ids):
         try:
             told.append(_taken_back(wb, action_id, reason))
+            _hold([action_id], held=False, run=run)
         except QueuemonError as error:
             left.append(f"`queuemon undo {action_id}`")
             told.append(f"NOT taken back: {error}")
-        print(told[-1])  # noqa: T201
+        tell(told[-1])
     if left:
         raise RunbookError(
             f"{len(left):,} of {len(action_ids):,} changes could not be taken back",
@@ -245,7 +273,7 @@ def verify_on_time(wb: Workbench, drained: Drained | None, queue: str) -> str | 
         raise RunbookError(
             f"verification failed: the oldest job of {name} has waited {duration(waits)}",
             expected=f"at most its target of {duration(stats.queue.target_seconds)}",
-            next_step=f"see `queuemon status` and `queuemon forecast {name}`",
+            next_step=f"see `queuemon status` and `queuemon forecast {shlex.quote(name)}`",
         )
     return f"{name}: {stats.waiting:,} waiting, the oldest for {duration(waits)}."
 
@@ -272,7 +300,10 @@ def verify_idle(
     except BaseException:
         if resume_on_failure:
             take_back(wb, [r.id for r in made], reason="the queues did not come to rest")
+        else:
+            _hold([r.id for r in made], held=False)
         raise
+    _hold([r.id for r in made], held=False)
     return f"{len(names):,} queues are paused and idle after {duration(waited)}."
 
 

@@ -11,18 +11,19 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 from queuemon import config, workbench
 from queuemon.actions.entries import os_user
-from queuemon.errors import ConfigError, InvalidValue, NotAllowed, RunbookError, UsageError
+from queuemon.errors import ConfigError, InvalidValue, NotAllowed, QueuemonError, RunbookError, UsageError
 from queuemon.runbooks import journal, past, record
 from queuemon.runbooks.catalogue import RunbookInfo, describe
 from queuemon.runbooks.execution import TIMEOUT_SECONDS, Failure, execute
 from queuemon.runbooks.parameters import Parameter
 from queuemon.runbooks.past import PastRun
+from queuemon.runbooks.procedures import take_back
 from queuemon.runbooks.progress import StepProgress
-from queuemon.runbooks.secrets import Blotter
+from queuemon.runbooks.secrets import BLOT, Blotter
 from queuemon.store import runs as sessions
 from queuemon.workbench import Workbench
 
@@ -85,22 +86,23 @@ def run(
     info = describe(name)
     before = past.find(run_id, runs_dir, info.name) if run_id is not None else None
     given = parameters or {}
-    values = info.values({**(before.parameters if before else {}), **given})
+    values = info.values({**_kept(before, given), **given})
     seconds = _seconds(info, timeout)
     with ExitStack() as stack:
         wb = stack.enter_context(workbench.connect(profile))
         blotter = Blotter.of(wb.settings)
         _check(wb, info, blotter, values)
-        _same(before, values, given)
+        _same(before, blotter.value(values), given)
         chosen = run_id or uuid4().hex[:ID_LENGTH]
         said = journal.words(info.name, chosen)
-        stack.enter_context(sessions.alone(wb.store.postgres, info.name, _queues(values), said))
+        stack.enter_context(sessions.alone(wb.store.postgres, info.name, _queues(info, values), said))
+        standing = _standing(wb, before)
         if before is not None and before.state == "done":
             return _again(before)
-        begun = _begin(info, wb, blotter, values, run_id=chosen, runs_dir=Path(runs_dir))
+        begun = _begin(info, standing, blotter, values, run_id=chosen, runs_dir=Path(runs_dir))
         if wb.settings.runbook_approval:
             info = replace(info, approval=True)
-        return _carry_out(info, begun, blotter, profile=profile, seconds=seconds, progress=progress)
+        return _carry_out(wb, info, begun, blotter, profile=profile, seconds=seconds, progress=progress)
 
 
 def resume(
@@ -119,8 +121,34 @@ def resume(
 # ---------------------------------------------------------------------------------------------------------- checks
 
 
+def _kept(before: PastRun | None, given: Mapping[str, object]) -> Mapping[str, Any]:
+    """The parameters that a run was started with; raises InvalidValue for one whose text the record has blotted out."""
+    parameters = before.parameters if before else {}
+    for name, value in parameters.items():
+        if before is not None and name not in given and BLOT in str(value):
+            raise InvalidValue(
+                f"run {before.id!r} has kept its {name} without what looked like a secret",
+                expected=f"the {name} that it was started with",
+                next_step=f"queuemon runbook run {before.name} --run-id {before.id} -p {name}=…",
+            )
+    return parameters
+
+
+def _standing(wb: Workbench, before: PastRun | None) -> sessions.Standing:
+    """As whom and on what a run works; raises InvalidValue where it was begun on another database."""
+    with wb.store.postgres.begin(read_only=True) as connection:
+        standing = sessions.standing(connection, os_user())
+    if before is not None and (begun_on := before.facts.get("database", standing.database)) != standing.database:
+        raise InvalidValue(
+            f"run {before.id!r} was begun on another database, {str(begun_on)[:80]}",
+            expected="the database that it was begun on",
+            next_step="name its profile with --profile, or start a new run",
+        )
+    return standing
+
+
 def _same(before: PastRun | None, values: Mapping[str, Any], given: Mapping[str, object]) -> None:
-    """A run keeps the parameters it was started with. Raises InvalidValue."""
+    """A run keeps the parameters it was started with; `values` are as a record keeps them. Raises InvalidValue."""
     if before is None:
         return
     for name in given:
@@ -194,21 +222,20 @@ def _check_value(wb: Workbench, blotter: Blotter, p: Parameter, values: dict[str
                 )
 
 
-def _queues(values: Mapping[str, Any]) -> list[str]:
-    """The queues that a run is alone on."""
-    named = [values.get("queue"), *(values.get("queues") or [])]
-    return [str(queue) for queue in named if queue]
+def _queues(info: RunbookInfo, values: Mapping[str, Any]) -> list[str]:
+    """The queues that a run is alone on; none: on all."""
+    named = [values[p.name] for p in info.parameters if p.kind == "queue"]
+    return [str(queue) for value in named for queue in (value if isinstance(value, list) else [value]) if queue]
 
 
 # ---------------------------------------------------------------------------------------------------------- record
 
 
 def _begin(
-    info: RunbookInfo, wb: Workbench, blotter: Blotter, values: Mapping[str, Any], *, run_id: str, runs_dir: Path
-) -> PastRun:
+    info: RunbookInfo, standing: sessions.Standing, blotter: Blotter, values: Mapping[str, Any], *,
+    run_id: str, runs_dir: Path,
+) -> PastRun:  # fmt: skip
     """Write down that a run begins."""
-    with wb.store.postgres.begin(read_only=True) as connection:
-        standing = sessions.standing(connection, os_user())
     started_at = datetime.now(UTC)
     folder = runs_dir / info.name
     path = folder / f"{started_at:%Y%m%dT%H%M%SZ}-{run_id}.json"
@@ -216,6 +243,7 @@ def _begin(
         id=run_id, name=info.name, state="running", parameters=values, actor=standing.actor, started_at=started_at,
         finished_at=None, step="", error="", actions=(), versions=_versions(info, standing),
         record=path, notebook=path.with_suffix(".ipynb"), html=path.with_suffix(".html"),
+        facts={"database": standing.database},
     )  # fmt: skip
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -231,6 +259,7 @@ def _begin(
 
 
 def _carry_out(
+    wb: Workbench,
     info: RunbookInfo,
     begun: PastRun,
     blotter: Blotter,
@@ -254,6 +283,9 @@ def _carry_out(
         )  # fmt: skip
         state = "failed" if failure else "done"
     finally:
+        if state != "done" and (told := _put_back(wb, begun, notes)):
+            cut = failure or Failure(step="", why="")
+            failure = replace(cut, why=f"{cut.why}; {told}" if cut.why else told)
         ended = _end(info, begun, blotter, state, failure)
     if failure is not None:
         raise RunbookError(
@@ -262,8 +294,38 @@ def _carry_out(
     return _result(ended)
 
 
+def _put_back(wb: Workbench, begun: PastRun, notes: Path) -> str:
+    """Take back what was to last no longer than the run, where its kernel could not: it died, or had no time left.
+
+    Returns what to say of it; empty where nothing was left.
+    """
+    left = [UUID(str(note["id"])) for note in journal.read(notes) if note.get("held")]
+    if not left:
+        return ""
+    try:
+        run = journal.Run(name=begun.name, id=begun.id, journal=notes)
+        take_back(wb, left, reason=f"the run ended early ({run})", run=run, tell=lambda _: None)
+    except (QueuemonError, OSError) as error:
+        return str(error).rstrip(".")
+    return "what it had changed for its own time was taken back"
+
+
 def _end(info: RunbookInfo, begun: PastRun, blotter: Blotter, state: str, failure: Failure | None) -> PastRun:
-    """Write down how it ended; a run that was stopped before its first cell leaves only the facts."""
+    """Write down how it ended; a run that was stopped before its first cell leaves only the facts.
+
+    Raises RunbookError, which says how it ended, where that cannot be written.
+    """
+    try:
+        return _written(info, begun, blotter, state, failure)
+    except OSError as error:
+        how = f"{state} at {failure.step!r}: {failure.why}" if failure else state
+        raise RunbookError(
+            f"run {begun.id} of {info.name!r} is {how}; its record cannot be written ({error.strerror})",
+            next_step="see `queuemon actions` for what it did",
+        ) from None
+
+
+def _written(info: RunbookInfo, begun: PastRun, blotter: Blotter, state: str, failure: Failure | None) -> PastRun:
     notes = begun.record.with_suffix(".jsonl")
     ended = replace(
         begun,
@@ -291,6 +353,7 @@ def _facts(info: RunbookInfo, of: PastRun) -> dict[str, Any]:
         "state": of.state,
         "parameters": dict(of.parameters),
         "actor": of.actor,
+        "database": of.facts.get("database", ""),
         "started_at": of.started_at.isoformat(timespec="seconds"),
         "finished_at": finished.isoformat(timespec="seconds") if finished else None,
         "seconds": round((finished - of.started_at).total_seconds(), 1) if finished else None,

@@ -35,14 +35,25 @@ class Standing:
     postgresql: str
     #: Version of queuemon's schema.
     schema: str
+    #: The database and the cluster that it is of, whatever it is reached by; the name alone where that may not be read.
+    database: str
 
 
 def standing(connection: Connection, os_user: str) -> Standing:
-    """Read it; two round trips."""
+    """Read it; a few round trips."""
     from queuemon.schema import migrate  # alembic takes a third of the time that the dashboard takes to be imported
 
-    version = connection.execute(text("SELECT current_setting('server_version')")).scalar_one()
+    version, database, told = connection.execute(
+        text(
+            "SELECT current_setting('server_version'), current_database(),"
+            " has_function_privilege('pg_control_system()', 'EXECUTE')"
+        )
+    ).one()
+    if told:
+        cluster = connection.execute(text("SELECT system_identifier FROM pg_control_system()")).scalar_one()
+        database = f"{database}@{cluster}"
     return Standing(
+        database=database,
         actor=audit.actor_name(connection, os_user),
         postgresql=str(version).partition(" ")[0],
         schema=migrate.current(connection) or "none",
@@ -51,7 +62,8 @@ def standing(connection: Connection, os_user: str) -> Standing:
 
 @contextmanager
 def alone(postgres: Postgres, runbook: str, queues: Sequence[str], run: str) -> Iterator[None]:
-    """Inside, no other run of the runbook works on these queues: a session holds an advisory lock for each.
+    """Inside, no other run of the runbook works on these queues, none named: on any: a session holds an advisory lock
+    for each, and shares one that a run on all queues wants for itself.
 
     The server drops the locks with the session, so a runner that is killed leaves none. They are the session's own:
     a pooler in transaction mode does not carry them. Raises RunbookError when another run is at work.
@@ -63,11 +75,11 @@ def alone(postgres: Postgres, runbook: str, queues: Sequence[str], run: str) -> 
             {"name": run[:63], "wait": str(WAIT_MS)},
         )
         try:
-            for queue in sorted(set(queues)) or [""]:
-                key = _key(runbook, queue)
+            for queue in ["", *sorted(set(queues))]:
+                key, shared = _key(runbook, queue), "_shared" if queues and not queue else ""
                 try:
                     with translated(postgres.settings):
-                        connection.execute(text("SELECT pg_advisory_lock(:key)"), {"key": key})
+                        connection.execute(text(f"SELECT pg_advisory_lock{shared}(:key)"), {"key": key})
                 except RowHeld:
                     raise _taken(connection, runbook, queue, key) from None
             yield

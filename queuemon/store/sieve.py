@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -109,7 +110,7 @@ class Sieve:
             raise InvalidValue(
                 f"the list of {keys.display(self._queue)} is not parked",
                 expected="a hard pause that has reached Redis",
-                next_step=f"pause it first: queuemon pause {self._queue} --hard",
+                next_step=f"pause it first: queuemon pause {shlex.quote(self._queue)} --hard",
             )
         size = self._size * _WINDOW_BYTES // max(1, sum(map(len, raws)))
         self._size = max(1, min(SCRIPT_BATCH, 2 * self._size, size))

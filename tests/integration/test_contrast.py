@@ -122,6 +122,16 @@ def test_a_filter_says_which_failures_and_what_a_job_is_narrows_both_sides(wb: W
     assert wb.explain("worker:w1 attempts>=1 error:null").baseline == "worker:w1"
 
 
+def test_failures_that_nobody_has_signed_yet_are_not_called_none(wb: Workbench) -> None:
+    load(wb, [{"n": n} for n in range(20)], [n % 2 == 0 for n in range(20)])
+    with psycopg.connect(wb.settings.database_url.get_secret_value()) as connection:
+        connection.execute("UPDATE job_logs SET signature = NULL")
+    said = wb.explain(signature="ab12").verdict
+    assert said.startswith("There is nothing to compare yet: 10 failed attempts of this time carry no signature")
+    assert wb.explain(signature="ab12", queue="reports").verdict.endswith("no failing job was found.")
+    assert wb.explain().failing == 10
+
+
 def test_what_is_selected_is_of_the_queue_and_the_failures_that_were_asked_about(wb: Workbench) -> None:
     payloads = [{"plan": f"p{n % 4}"} for n in range(400)]
     failed = [p["plan"] == "p1" for p in payloads]

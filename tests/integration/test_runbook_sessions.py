@@ -50,6 +50,17 @@ def test_runs_without_a_queue_are_alone_too(settings: Settings) -> None:
         pass
 
 
+def test_a_run_on_all_queues_and_one_on_a_named_queue_exclude_each_other(settings: Settings) -> None:
+    for at_work, refused in (([], ["a"]), (["a"], [])):
+        with (
+            Workbench(settings) as wb,
+            runs.alone(wb.store.postgres, "fix-it", at_work, "runbook fix-it, run 1a2b"),
+            pytest.raises(RunbookError, match=r"at work \(runbook fix-it, run 1a2b"),
+            runs.alone(wb.store.postgres, "fix-it", refused, "y"),
+        ):
+            pass
+
+
 def test_a_session_that_is_cut_leaves_no_lock(settings: Settings, urls: StackUrls) -> None:
     cut = "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE application_name LIKE '%run cut'"
     with (

@@ -11,12 +11,14 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from uuid import UUID
 
 import nbformat
+import psutil
 import pytest
 from jupyter_core.utils import ensure_event_loop
 
@@ -31,12 +33,29 @@ from tests.support.wait import wait_until
 _TABLES = ("jobs", "job_queues", "queuemon.actions", "queuemon.queue_pauses", "queuemon.undo_jobs", "job_logs")
 
 
+#: Planted where every run can see them: in its environment, and in the payload and the error of its jobs.
+CANARIES = {"environment": "CANARY-ENV-1a2b", "payload": "CANARY-PAYLOAD-3c4d", "error": "CANARY-ERROR-5e6f"}
+
+_TRAIL = "SELECT row_to_json(t)::text AS row FROM {} AS t"
+
+
+class SecretPlanter(Planter):
+    """Plants jobs whose payload holds a secret."""
+
+    def rows(self, n: int, *, queue: str | None = None, **columns: str) -> list[UUID]:
+        secret = f"jsonb_build_object('seconds', 0.001, 'failures', 0, 'password', '{CANARIES['payload']}')"
+        return super().rows(n, queue=queue, **{"payload": secret, **columns})
+
+
 class Floor:
     """Two stores with the rig's four queues, a working folder, and the runbooks on them."""
 
     def __init__(self, rig: Rig, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         self.rig, self.sql, self.redis, self.folder = rig, rig.sql, rig.redis, folder
-        self.plant = Planter(rig.store, "mail", "reports")
+        self.plant = SecretPlanter(rig.store, "mail", "reports")
+        #: Command lines of this process's children, as any user of the machine sees them.
+        self.seen: set[str] = set()
+        monkeypatch.setenv("MAILER_API_TOKEN", CANARIES["environment"])
         self._patch = monkeypatch
         #: The names of the cells that ran in this process.
         self._used: list[dict[str, Any]] = []
@@ -59,6 +78,7 @@ class Floor:
         command = [sys.executable, "-m", "queuemon", "runbook", "run", name, *given]
         with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
             wait_until(when, timeout=90, message="the moment to stop it comes")
+            self.look_around()
             process.send_signal(signal.SIGINT)
             assert process.wait(60) == 130
 
@@ -93,7 +113,26 @@ class Floor:
         with ThreadPoolExecutor(1) as pool:
             running = pool.submit(self._alone, name, parameters)
             then()
-            return running.result(160)
+            while not running.done():
+                self.look_around()
+                wait([running], timeout=0.25)
+            return running.result()
+
+    def look_around(self) -> None:
+        """Remember what the process list shows."""
+        for child in psutil.Process().children(recursive=True):
+            with suppress(psutil.Error):
+                self.seen.add(" ".join(child.cmdline()))
+
+    def leaks(self) -> list[tuple[str, str]]:
+        """(Where, which) of the planted secrets: in what runs left, in the audit trail, in the process list."""
+        runs = [path for path in (self.folder / "runs").rglob("*") if path.is_file()]
+        texts = {path.name: path.read_text("utf-8", "replace") for path in runs}
+        for table in ("queuemon.actions", "queuemon.action_events", "queuemon.approvals"):
+            texts[table] = "\n".join(row["row"] for row in self.sql(_TRAIL.format(table)))
+        texts["process list"] = "\n".join(self.seen)
+        secrets = {**CANARIES, **{f"url {n}": text for n, text in enumerate(self.rig.settings.secrets())}}
+        return sorted((where, name) for where, text in texts.items() for name, word in secrets.items() if word in text)
 
     def _alone(self, name: str, parameters: Mapping[str, Any]) -> RunResult:
         """In a thread, whose event loop is closed at the end."""
@@ -123,7 +162,7 @@ class Floor:
         return self.plant.rows(
             number, status=f"'{status}'", attempts="1", max_attempts="1", finished_at=f"now() - interval '{ago}'",
             created_at=f"now() - interval '{ago}' - interval '1 hour'", error_type="'ValueError'",
-            error_message=f"'{error}'",
+            error_message=f"'{error}: Authorization: Bearer {CANARIES['error']}'",
         )  # fmt: skip
 
     def actions(self) -> list[tuple[str, str, str]]:
@@ -149,7 +188,11 @@ class Gate:
 
 @pytest.fixture
 def floor(rig: Rig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Floor]:
-    """The stores of the rig, with a profile for the kernels, in a working folder of the test's own."""
+    """The stores of the rig, with a profile for the kernels, in a working folder of the test's own.
+
+    No run of any test may leave a secret anywhere.
+    """
     made = Floor(rig, tmp_path, monkeypatch)
     yield made
     made.close()
+    assert made.leaks() == []

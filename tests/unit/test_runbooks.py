@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -19,10 +20,11 @@ from queuemon.contract import JobStatus
 from queuemon.errors import InvalidValue, LimitExceeded, QueuemonError, RunbookError, UnknownRunbook
 from queuemon.filters import JobFilter
 from queuemon.model import ActionKind, Plan
-from queuemon.runbooks import journal, lint, past, selection, skeleton, steps
+from queuemon.runbooks import advice, journal, lint, past, selection, skeleton, steps
 from queuemon.runbooks.parameters import parse_parameters
 from queuemon.runbooks.secrets import BLOT, Blotter
 from queuemon.runbooks.steps import Outcome
+from tests.support.fake_workbench import snapshot, stats, utc
 from tests.support.terminal import HOSTILE, assert_harmless
 from tools import notebooks
 
@@ -470,6 +472,16 @@ def test_a_password_is_no_parameter() -> None:
     assert "hunter2" not in str(caught.value)
 
 
+def test_a_text_is_bounded_before_anything_looks_for_a_password_in_it() -> None:
+    for name, value in {"queue": "x" * 10**6, "errors": ["x" * 10**6]}.items():
+        with pytest.raises(InvalidValue, match=f"parameter '{name}' is too long.*at most 4,000 characters"):
+            values(**{"queue": "a", name: value})
+    with pytest.raises(InvalidValue, match=r"too long.*1,000 texts"):
+        values(queue="a", errors=["x"] * 1_001)
+    with pytest.raises(InvalidValue, match="URL with a password"):
+        values(queue="a", errors=["x", "redis://:hunter2@cache"])
+
+
 def test_nothing_is_written_when_a_parameter_is_refused(write: Write, tmp_path: Path) -> None:
     write()
     with pytest.raises(QueuemonError):
@@ -543,6 +555,19 @@ def test_a_selection_is_read_page_by_page_and_refused_beyond_its_limit() -> None
         selection.select(Pages(2_500), None, limit=2_499)  # type: ignore[arg-type]
 
 
+# ---------------------------------------------------------------------------------------------------------- advice
+
+
+def test_what_a_queue_is_called_is_no_command_of_the_shell() -> None:
+    name = "a; touch x $(id)"
+    hit = stats(name, failed=1, expired=1, stuck=1, waiting=1, oldest_waiting_at=utc(3600))
+    paused = stats(name, paused=True)
+    found = advice.advise(snapshot(hit, paused), [], None)
+    said = [a.next_step.partition(" once ")[0].partition(", if ")[0] for a in found]
+    assert {shlex.split(step)[-1] for step in said} == {name, f"queue={name}"}
+    assert len(said) == 5
+
+
 # --------------------------------------------------------------------------------------------------------- records
 
 
@@ -573,6 +598,17 @@ def test_what_stands_behind_a_telling_name_is_blotted_out(text: str) -> None:
     assert "CANARY" not in hidden
     assert hidden.startswith("before ")
     assert hidden.endswith(" after")
+
+
+@pytest.mark.timeout(60)  # hours, where a word is looked at from each of its letters
+@pytest.mark.parametrize(
+    "text",
+    ["x" * 10**6, "password" * 10**5, "token='" * 10**5, "secret" + " " * 10**6, "https://" + "a:" * 10**6],
+    ids=["word", "names", "quotes", "spaces", "colons"],
+)
+def test_a_megabyte_without_a_space_is_no_longer_to_look_through_than_any_other(text: str) -> None:
+    blotter = Blotter(["CANARY-9-known"])
+    assert blotter.text(f"{text} api_key=CANARY-9 CANARY-9-known").endswith(f" api_key={BLOT} {BLOT}")
 
 
 def test_the_values_of_a_record_are_blotted_out_and_other_text_stays() -> None:
@@ -619,6 +655,28 @@ def test_the_history_is_read_from_the_records_newest_first(tmp_path: Path, capsy
 def test_a_run_is_never_called_like_a_path(name: str) -> None:
     with pytest.raises(InvalidValue, match="cannot be a run's id"):
         past.find(name)
+
+
+def test_a_page_that_cannot_be_written_is_told_before_anything_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for output in (tmp_path, tmp_path / "nope" / "x.html"):
+        assert run(["report", "incident", "--from", "2h", "--output", str(output)]) == 2
+        assert "the page cannot be written" in capsys.readouterr().err
+
+
+def test_a_secret_in_a_parameter_is_not_printed_either(
+    write: Write, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write()
+    monkeypatch.setenv("MAILER_API_TOKEN", "CANARY-ENV-1a2b")
+    monkeypatch.setenv("QUEUEMON_DATABASE_URL", "postgresql://ops@127.0.0.1:1/x?password=CANARY-URL-9z")
+    monkeypatch.setenv("QUEUEMON_REDIS_URL", "redis://127.0.0.1:1")
+    assert run(["runbook", "run", "fix-it", "-p", "queue=CANARY-ENV-1a2b", "-p", "errors=CANARY-URL-9z"]) != 0
+    said = "".join(capsys.readouterr())
+    assert "queue = '[hidden]'" in said
+    assert "CANARY" not in said
 
 
 def test_a_time_limit_is_a_time(write: Write, capsys: pytest.CaptureFixture[str]) -> None:
