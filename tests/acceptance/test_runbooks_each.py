@@ -1,6 +1,8 @@
 """Every runbook in its own scenario: dry it changes nothing, wet it does what it says, and its verification can fail.
 
-What a wet run did is asked of both stores directly, not of the run. A dry run shares its scenario with the wet run.
+What a wet run did is asked of both stores directly, not of the run. A dry run shares its scenario with the wet run, and
+runs the same cells in this process, as do the runs whose verification fails: what a kernel, a record and an exit code
+are for is in test_runbooks.py and test_runbook_runner.py.
 """
 
 from __future__ import annotations
@@ -24,15 +26,11 @@ from tests.support.wait import wait_until
 pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(180)]
 
 
-def dry(floor: Floor, name: str, **parameters: Any) -> str:
-    """A dry run changes nothing in either store; returns its record."""
+def dry(floor: Floor, name: str, **parameters: Any) -> None:
+    """A dry run changes nothing in either store."""
     before = floor.everything()
-    assert floor.run(name, **parameters).state == "done"
+    floor.cells(name, **parameters)
     assert floor.everything() == before
-    html = floor.record(name)
-    for path in (floor.folder / "runs" / name).iterdir():
-        path.unlink()
-    return html
 
 
 def fails(floor: Floor, name: str, match: str, **parameters: Any) -> None:
@@ -86,12 +84,10 @@ def test_prioritise_transactional_drains_the_queue_while_exports_wait_and_puts_a
 def test_prioritise_transactional_that_does_not_drain_fails_and_puts_all_back(floor: Floor) -> None:
     before = moved(floor)
     floor.plant.healthy(20)
-    with pytest.raises(RunbookError, match="20 still wait in mail"):
-        floor.run("prioritise-transactional", dry_run=False, wait_seconds=0.5, **WAY)
+    fails(floor, "prioritise-transactional", "20 still wait in mail", wait_seconds=0.5, **WAY)
     assert moved(floor) == before
     assert [kind for kind, _, _ in floor.actions()] == ["pause", "scale", "undo", "undo"]
     assert floor.states() == {"waiting": 20}
-    assert "20 still wait" in floor.record("prioritise-transactional")
 
 
 def test_prioritise_transactional_that_is_stopped_puts_all_back(floor: Floor) -> None:
@@ -160,7 +156,7 @@ def test_a_paused_queue_and_one_that_would_make_way_for_itself_are_refused(floor
 
 def test_clear_failed_removes_what_matches_and_keeps_a_copy(floor: Floor) -> None:
     gone, kept = floor.ended(8, "failed"), floor.ended(3, "failed", error="other")
-    assert "clear-failed" in dry(floor, "clear-failed", queue="mail", error="boom")
+    dry(floor, "clear-failed", queue="mail", error="boom")
     floor.run("clear-failed", queue="mail", error="boom", dry_run=False)
     assert {row["id"] for row in floor.sql("SELECT id FROM jobs")} == set(kept)
     assert {row["job_id"] for row in floor.sql("SELECT job_id FROM queuemon.undo_jobs")} == set(gone)
@@ -216,7 +212,7 @@ def test_repair_drift_publishes_what_is_lost_and_sets_aside_what_means_nothing(f
     floor.plant.plant(2, 2)
     floor.plant.plant(13, 1)
     floor.plant.healthy(4)
-    assert "6 × 13" not in dry(floor, "repair-drift")
+    dry(floor, "repair-drift")
     floor.run("repair-drift", dry_run=False)
     rows = {(str(row["id"]), row["gen"]) for row in floor.sql("SELECT id, gen FROM jobs WHERE status = 'waiting'")}
     assert floor.listed() == sorted(rows)
@@ -346,8 +342,8 @@ def test_a_canary_that_fails_stops_the_run_and_leaves_the_rest(floor: Floor) -> 
     def broken(job: object) -> None:
         raise ValueError("still")
 
-    with floor.rig.worker(broken), pytest.raises(RunbookError, match="verification failed"):
-        floor.run("retry-failed", queue="mail", canary=True, dry_run=False)
+    with floor.rig.worker(broken):
+        fails(floor, "retry-failed", "verification failed", queue="mail", canary=True)
     (row,) = floor.sql("SELECT count(*) AS n FROM job_logs WHERE kind = 'attempt'")
     assert row["n"] == 1
     assert floor.states() == {"failed": 30}
@@ -360,20 +356,40 @@ def test_a_canary_that_fails_stops_the_run_and_leaves_the_rest(floor: Floor) -> 
 def test_weekly_health_only_reads_and_says_what_wants_doing(floor: Floor) -> None:
     floor.plant.healthy(3)
     floor.ended(2, "expired")
-    html = dry(floor, "weekly-health", fail_when_urgent=False)
-    assert "queuemon runbook run replay-expired -p queue=mail" in html
+    before = floor.everything()
+    floor.run("weekly-health", fail_when_urgent=False)
+    assert floor.everything() == before
+    assert "queuemon runbook run replay-expired -p queue=mail" in floor.record("weekly-health")
 
 
 def test_weekly_health_fails_over_what_cannot_wait_and_still_changes_nothing(floor: Floor) -> None:
     floor.ended(11, "failed")
     floor.plant.plant(6, 2)
     before = floor.everything()
-    with pytest.raises(RunbookError, match="findings cannot wait"):
-        floor.run("weekly-health", dry_run=False)
+    fails(floor, "weekly-health", "findings cannot wait")
     assert floor.everything() == before
-    html = floor.record("weekly-health")
-    for name in ("retry-failed", "rescue-stuck"):
-        assert f"queuemon runbook run {name} -p queue=mail" in html
+
+
+# -------------------------------------------------------------------------------------------------- incident-report
+
+
+def test_incident_report_only_reads_and_fails_when_a_second_count_differs(floor: Floor) -> None:
+    floor.ended(5, "failed", ago="10 minutes")
+    floor.sql(
+        "INSERT INTO job_logs (job_id, queue, gen, attempt, kind, status, started_at, finished_at, error_type,"
+        " error_message) SELECT id, queue, gen, 1, 'attempt', 'failed', finished_at, finished_at, error_type,"
+        " error_message FROM jobs"
+    )
+    before = floor.everything()
+    asked = {"since": "1h", "until": "5m", "dry_run": False}
+    floor.run("incident-report", **asked)
+    html = floor.record("incident-report")
+    for words in ("5 jobs failed in 5 attempts", "Authorization", "[hidden]", "counted anew, are the same"):
+        assert words in html, words
+    assert floor.everything() == before
+    forget = lambda: floor.sql("DELETE FROM job_logs WHERE id = (SELECT max(id) FROM job_logs)")  # noqa: E731
+    with pytest.raises(RunbookError, match="5 failed attempts reported, 4 found now"):
+        floor.cells("incident-report", after={"Act": forget}, **asked)
 
 
 # ---------------------------------------------------------------------------------------------------------- the table
