@@ -58,5 +58,9 @@ def write_facts(facts: Mapping[str, Any], path: Path, blotter: Blotter) -> None:
 
 def _replace(path: Path, text: str) -> None:
     part = path.with_name(f".{path.name}.part")
-    part.write_text(text, encoding="utf-8", errors="replace")
-    os.replace(part, path)
+    try:
+        part.write_text(text, encoding="utf-8", errors="replace")
+        os.replace(part, path)
+    except OSError:  # the facts may find the room that half a notebook took
+        part.unlink(missing_ok=True)
+        raise
