@@ -567,8 +567,9 @@ class Workbench:
         """What an incident was: which queues it hit and how badly, when and after what it began, its errors, what the
         jobs that failed share, who did what, when it ended. Explains `queue`, or the one that was hit worst.
 
-        `since` and `until` as `timeline` takes them, made wider to whole minutes; begin well before the trouble. Reads
-        each of the 20 queues with most events: seconds for a window of hours. Raises what `investigate` raises.
+        `since` and `until` as `timeline` takes them, made wider to whole buckets that are over; begin well before the
+        trouble. Reads each of the 20 queues with most events: seconds for a window of hours. Raises what `investigate`
+        raises.
         """
         from queuemon.analysis import incident, investigation
         from queuemon.analysis.window import window
@@ -579,7 +580,7 @@ class Workbench:
         with self.store.postgres.begin(seconds=hit.SECONDS, read_only=True) as connection:
             now = counting.clock(connection)
             given = window(since, until, now=now, longest=counting.LONGEST, queue=asked)
-            wanted = incident.whole_minutes(given, now)
+            wanted = incident.whole_buckets(given, now, longest=counting.LONGEST)
             jobs = hit.jobs_hit(connection, t, since=wanted.since, until=wanted.until)
         first, last = wanted.since, wanted.until
         together = self.timeline(None, first, last)

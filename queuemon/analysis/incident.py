@@ -1,17 +1,18 @@
 """What an incident was, from the record alone: the post-incident report shows it; `Workbench.incident` makes it.
 
-Everything is read for the same whole minutes, so its numbers add up, and each can be had again by a command.
+Everything is read for the same whole buckets of time, so its numbers add up, and each can be had again by a command.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from queuemon.analysis.investigation import Investigation, ended
-from queuemon.analysis.onset import Change
+from queuemon.analysis.onset import Change, bucket
 from queuemon.analysis.timeline import Timeline
 from queuemon.analysis.window import Window
 from queuemon.contract import JobStatus
@@ -70,7 +71,7 @@ class Impact:
 class Incident:
     """A stretch of time in which something went wrong, and what is known of it."""
 
-    #: From and to whole minutes; `queue` is the one that was asked for, or None.
+    #: Whole buckets of the timeline; `queue` is the one that was asked for, or None.
     window: Window
     #: The queues that were hit, worst first.
     impacts: tuple[Impact, ...]
@@ -104,13 +105,25 @@ class Incident:
         return self.ended.settled - self.began.at if self.began and self.ended else None
 
 
-def whole_minutes(window: Window, now: datetime) -> Window:
-    """The window made wider to whole minutes; a minute that is not over yet ends now."""
-    first = window.since.replace(second=0, microsecond=0)
-    last = window.until.replace(second=0, microsecond=0)
-    if last < window.until:
-        last += timedelta(minutes=1)
-    return Window(since=first, until=min(last, now), queue=window.queue)
+def whole_buckets(window: Window, now: datetime, *, longest: timedelta) -> Window:
+    """The window made wider to whole buckets of its timeline, a minute for up to eight hours, without one that is not
+    over: curves count whole buckets, so that its numbers add up, and are the same whenever they are asked for again.
+
+    A window within a single bucket that is not over ends now.
+    """
+    seconds = bucket(window.length)
+    while True:
+        first = math.floor(window.since.timestamp() / seconds) * seconds
+        last = math.ceil(window.until.timestamp() / seconds) * seconds
+        if last > now.timestamp() and last - seconds > first:
+            last -= seconds
+        if now.timestamp() - first > longest.total_seconds():
+            first += seconds
+        if (wider := bucket(timedelta(seconds=last - first))) == seconds:
+            break
+        seconds = wider
+    since, until = (datetime.fromtimestamp(at, UTC) for at in (first, last))
+    return Window(since=since, until=min(until, now), queue=window.queue)
 
 
 def impact(timeline: Timeline, target_seconds: float, hit: Hit | None, began: Change | None) -> Impact:

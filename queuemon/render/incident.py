@@ -74,10 +74,9 @@ def sentences(value: Incident, keys: Keys) -> Iterator[str]:
         yield f"The jobs that failed so share: {clean(finding.filter, 300)}."
 
 
-def _command(value: Incident, *words: str, ends: bool = True) -> Safe:
-    """A command line with the window's ends."""
-    w = value.window
-    span = ["--since", f"{w.since:%Y-%m-%dT%H:%M}", "--until", f"{w.until:%Y-%m-%dT%H:%M:%S}"] if ends else []
+def _command(*words: str, ends: tuple[datetime, datetime] | None = None) -> Safe:
+    """A command line, with both ends of a window."""
+    span = ["--since", f"{ends[0]:%Y-%m-%dT%H:%M:%S}", "--until", f"{ends[1]:%Y-%m-%dT%H:%M:%S}"] if ends else []
     return el("p", "Again: ", el("code", clean(shlex.join(["queuemon", *words, *span]), 600)), class_="again")
 
 
@@ -106,7 +105,13 @@ def _impact(value: Incident, keys: Keys) -> Iterator[Safe]:
     if value.others:
         yield el("p", f"{value.others:,} queues with fewer events were not looked at one by one.")
     for i in value.impacts[:3]:
-        yield _command(value, "timeline", i.queue, "--bucket", "60")
+        yield _again(value, i.queue)
+
+
+def _again(value: Incident, queue: str) -> Safe:
+    """The command for a queue's curve, in the same buckets."""
+    seconds = value.investigation.timeline.bucket_seconds
+    return _command("timeline", queue, "--bucket", str(seconds), ends=(value.window.since, value.window.until))
 
 
 def _standing(i: Impact) -> str:
@@ -133,18 +138,19 @@ def _timeline(value: Incident, keys: Keys) -> Iterator[Safe]:
     yield el("p", el("code", keys.display(value.queue)), ", times in UTC")
     yield picture(svg, f"Depth, flow and failures of {keys.display(value.queue)}")
     yield el("p", "Red: it began. Green: it ended. Grey: paused. Numbers: see what people did.")
-    yield _command(value, "timeline", value.queue)
+    yield _again(value, value.queue)
 
 
 def _onset(value: Incident) -> Iterator[Safe]:
     for sentence in value.investigation.onset.sentences:
         yield el("p", told(sentence))
-    yield _command(value, "timeline", value.queue)
+    yield _again(value, value.queue)
 
 
 def _errors(value: Incident, keys: Keys) -> Iterator[Safe]:
     yield failures.failures_html(value.investigation.failures, keys)
-    yield _command(value, "failures", "--queue", value.queue)
+    looked_at = value.investigation.failures.window  # since it began
+    yield _command("failures", "--queue", value.queue, ends=(looked_at.since, looked_at.until))
 
 
 def _shared(value: Incident) -> Iterator[Safe]:
@@ -153,7 +159,8 @@ def _shared(value: Incident) -> Iterator[Safe]:
         yield el("p", "Nothing failed, so there is nothing to compare.")
         return
     yield explain.document(found)
-    yield _command(value, "explain", "--queue", value.queue, "--signature", cause.signature)
+    ends = (found.since, found.until) if found.since and found.until else None
+    yield _command("explain", found.where, ends=ends)
 
 
 def _happened(value: Incident) -> Iterator[Safe]:
@@ -165,9 +172,9 @@ def _happened(value: Incident) -> Iterator[Safe]:
             for n, h in marks(value)[-MAX_ROWS:]
         ]
         yield table(("", "When (UTC)", "What", "Which", "Who", "Why", "Jobs"), rows, right=(0, 6))
-    yield _command(value, "actions", "--limit", "100", ends=False)
+    yield _command("actions", "--limit", "100")
 
 
 def _open(value: Incident, keys: Keys) -> Iterator[Safe]:
     yield investigation.html(value.investigation, keys)
-    yield _command(value, "status", ends=False)
+    yield _command("status")
