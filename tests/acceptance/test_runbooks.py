@@ -171,25 +171,6 @@ def test_jobs_that_fail_again_fail_the_run_and_the_record_says_so(
     assert any(output["output_type"] == "error" for cell in notebook["cells"] for output in cell.get("outputs", ()))
 
 
-def test_jobs_that_nobody_takes_fail_the_run_when_the_time_is_up(failed: StackUrls, tmp_path: Path) -> None:
-    ended = queuemon("--wet", "-p", "wait_seconds=0.5")
-    assert ended.returncode == 1
-    assert "within 0.5 s" in ended.stderr
-    assert counts(failed) == {"waiting": 12}
-    assert record_of(tmp_path)[0]["state"] == "failed"
-
-
-def test_only_jobs_with_the_error_are_taken_and_more_than_the_limit_are_refused(
-    failed: StackUrls, tmp_path: Path
-) -> None:
-    assert queuemon("-p", "error=nothing like it", "--wet").returncode == 0
-    assert counts(failed) == {"failed": 12}
-    ended = queuemon("-p", "limit=11", "--wet", "--runs-dir", "other")
-    assert ended.returncode == 1
-    assert "more than 11 jobs match" in ended.stderr
-    assert counts(failed) == {"failed": 12}
-
-
 def test_an_unknown_queue_is_answered_with_those_there_are_before_anything_starts(
     failed: StackUrls, tmp_path: Path
 ) -> None:

@@ -336,6 +336,16 @@ def test_retry_failed_takes_the_signature_and_the_window_alone(floor: Floor) -> 
             floor.cells("retry-failed", queue="mail", since=bad)
 
 
+def test_retry_failed_takes_the_error_alone_refuses_too_many_and_fails_when_nobody_takes_them(floor: Floor) -> None:
+    floor.ended(5, "failed")
+    floor.cells("retry-failed", queue="mail", error="nothing like it", dry_run=False)
+    with pytest.raises(LimitExceeded, match="more than 4 jobs match"):
+        floor.cells("retry-failed", queue="mail", limit=4, dry_run=False)
+    assert floor.states() == {"failed": 5}
+    fails(floor, "retry-failed", "5 waiting.*within 0.1 s", queue="mail", wait_seconds=0.1)
+    assert floor.states() == {"waiting": 5}
+
+
 def test_a_canary_that_fails_stops_the_run_and_leaves_the_rest(floor: Floor) -> None:
     floor.ended(30, "failed")
 
