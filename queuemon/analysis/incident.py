@@ -112,16 +112,17 @@ def whole_buckets(window: Window, now: datetime, *, longest: timedelta) -> Windo
     A window within a single bucket that is not over ends now.
     """
     seconds = bucket(window.length)
-    while True:
-        first = math.floor(window.since.timestamp() / seconds) * seconds
-        last = math.ceil(window.until.timestamp() / seconds) * seconds
-        if last > now.timestamp() and last - seconds > first:
-            last -= seconds
-        if now.timestamp() - first > longest.total_seconds():
-            first += seconds
-        if (wider := bucket(timedelta(seconds=last - first))) == seconds:
-            break
-        seconds = wider
+    first = math.floor(window.since.timestamp() / seconds) * seconds
+    last = math.ceil(window.until.timestamp() / seconds) * seconds
+    if last > now.timestamp() and last - seconds > first:
+        last -= seconds
+    if now.timestamp() - first > longest.total_seconds():
+        first += seconds
+    # As long as its own buckets are looked at; a length has hundreds of them.
+    while bucket(timedelta(seconds=last - first)) > seconds:
+        first += seconds
+    while bucket(timedelta(seconds=last - first)) < seconds:
+        first -= seconds
     since, until = (datetime.fromtimestamp(at, UTC) for at in (first, last))
     return Window(since=since, until=min(until, now), queue=window.queue)
 
