@@ -19,6 +19,13 @@ TIMEOUT_SECONDS: Final = 10
 SUMMARY_LENGTH: Final = 1_000
 
 
+#: The event is taken.
+TAKEN: Final = 202
+
+#: Answers to this very event (invalid, too large), which the next one need not get.
+_OF_THE_EVENT: Final = {400, 413}
+
+
 class PagerAway(QueuemonError):
     """PagerDuty did not take an event; it is kept and sent again."""
 
@@ -55,7 +62,9 @@ class PagerDuty:
             self._client.send_event(said.pop("event_action"), **said)
         except pagerduty.HttpError as error:  # its message holds the end of the key
             status = error.response.status_code if error.response is not None else 0
-            kind = PagerRefused if status == 400 else PagerAway
+            if status == TAKEN:  # whatever stands in the answer: an event sent for ever holds back all others
+                return
+            kind = PagerRefused if status in _OF_THE_EVENT else PagerAway
             raise kind(
                 f"PagerDuty refused an event (HTTP {status})",
                 expected="202 from its Events API v2",

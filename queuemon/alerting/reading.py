@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Final
 
 from queuemon.alerting.rules import Seen
 from queuemon.contract import Thresholds
@@ -13,6 +14,7 @@ from queuemon.drift.model import DriftWatch
 from queuemon.errors import QueuemonError
 from queuemon.model import HalfError, PostgresHalf, Snapshot
 from queuemon.store import totals, trail_counts
+from queuemon.store.bounds import Bound
 from queuemon.store.totals import Totals
 from queuemon.workbench import Workbench
 
@@ -42,8 +44,14 @@ class Reading:
         return None if isinstance(half, HalfError) or self.totals is None else half
 
 
+#: Seconds that one statement may take, whatever the settings allow: a scrape must answer within Prometheus' 10 s, and
+#: a store that says nothing costs one statement.
+STATEMENT_SECONDS: Final = 5.0
+
+
 class Reader:
-    """Reads from a workbench; safe to share between threads. Nothing raises for a store that is away."""
+    """Reads from a workbench; safe to share between threads. Nothing raises for a store that is away, and nobody waits
+    for it twice: what was asked of it next is left out."""
 
     def __init__(self, workbench: Workbench, *, drift: bool = True) -> None:
         self._workbench = workbench
@@ -53,16 +61,18 @@ class Reader:
         """Read everything now, in as many statements however many jobs there are (`python -m bench scrape`)."""
         started = time.monotonic()
         store = self._workbench.store
-        snapshot = store.snapshot()
-        kept = actions = None
-        if not isinstance(snapshot.postgres, HalfError):
-            try:
-                with store.postgres.begin(read_only=True) as connection:
-                    kept = totals.totals(connection, store.tables)
-                    actions = trail_counts.actions_by_state(connection, store.tables)
-            except QueuemonError:
-                kept = actions = None  # one store, one answer: `queuemon_up` says that it is not whole
-        drift = self._watch.tick() if self._watch is not None else None
+        with Bound(STATEMENT_SECONDS).held():
+            snapshot = store.snapshot()
+            kept = actions = drift = None
+            if not isinstance(snapshot.postgres, HalfError):
+                try:
+                    with store.postgres.begin(read_only=True) as connection:
+                        kept = totals.totals(connection, store.tables)
+                        actions = trail_counts.actions_by_state(connection, store.tables)
+                except QueuemonError:
+                    kept = actions = None  # one store, one answer: `queuemon_up` says that it is not whole
+            if kept is not None:
+                drift = self._drift(snapshot)
         now = time.monotonic()
         return Reading(
             snapshot=snapshot, totals=kept, actions=actions, drift=drift, thresholds=store.settings.thresholds,
@@ -72,8 +82,15 @@ class Reader:
     def seen(self) -> Seen:
         """Read what the rules are asked about: the snapshot and, where it is asked for, the look for drift."""
         store = self._workbench.store
-        drift = self._watch.tick() if self._watch is not None else None
-        return Seen(snapshot=store.snapshot(), drift=drift, thresholds=store.settings.thresholds)
+        with Bound(STATEMENT_SECONDS).held():
+            snapshot = store.snapshot()
+            drift = self._drift(snapshot)
+        return Seen(snapshot=snapshot, drift=drift, thresholds=store.settings.thresholds)
+
+    def _drift(self, snapshot: Snapshot) -> DriftWatch | None:
+        """The look for drift, which needs both stores; None where one is away, or nobody asks for it."""
+        whole = not isinstance(snapshot.postgres, HalfError) and not isinstance(snapshot.redis, HalfError)
+        return self._watch.tick() if self._watch is not None and whole else None
 
 
 class Shared:

@@ -105,9 +105,9 @@ class Rule:
     runbook: str
     parameter: str = ""
 
-    def command(self, labels: Mapping[str, str]) -> str:
-        """The command line that runs the runbook, dry, for a shell."""
-        words = ["queuemon", "runbook", "run", self.runbook]
+    def command(self, labels: Mapping[str, str], *, profile: str = "") -> str:
+        """The command line that runs the runbook, dry, for a shell; on the stores of a profile where one is named."""
+        words = [*_program(profile), "runbook", "run", self.runbook]
         if self.parameter and "queue" in labels:
             words += ["-p", f"{self.parameter}={labels['queue']}"]
         return shlex.join(words)
@@ -119,8 +119,8 @@ class Rule:
             template = template.replace(f"{{{name}}}", value if name == "value" else _plain(value))
         return template
 
-    def for_prometheus(self) -> dict[str, Any]:
-        """The rule as Prometheus' rule files write it."""
+    def for_prometheus(self, *, profile: str = "") -> dict[str, Any]:
+        """The rule as Prometheus' rule files write it; its runbook's command names the profile, where one is given."""
         return {
             "alert": self.name,
             "expr": self.expr,
@@ -131,7 +131,7 @@ class Rule:
                 "summary": self._templated(self.summary),
                 "description": self._templated(self.description),
                 "runbook": self.runbook,
-                "runbook_command": f"queuemon runbook run {self.runbook}"
+                "runbook_command": _untemplated(shlex.join([*_program(profile), "runbook", "run", self.runbook]))
                 + (f" -p '{self.parameter}={_QUOTED_QUEUE}'" if self.parameter else ""),
             },
         }
@@ -140,6 +140,15 @@ class Rule:
         for name in ("queue", "class", "store"):
             template = template.replace(f"{{{name}}}", f"{{{{ $labels.{name} }}}}")
         return template.replace("{value}", self.unit.template)
+
+
+def _program(profile: str) -> list[str]:
+    return ["queuemon", "--profile", profile] if profile else ["queuemon"]
+
+
+def _untemplated(words: str) -> str:
+    """For Prometheus' templates: braces that open nothing."""
+    return words.replace("{{", '{{ "{{" }}')
 
 
 def _plain(name: str) -> str:
@@ -372,9 +381,9 @@ def hits(seen: Seen, rules: Sequence[Rule] = RULES) -> Iterator[tuple[Rule, list
             yield rule, None if found is None else list(found)
 
 
-def rule_file(rules: Sequence[Rule] = RULES) -> str:
-    """The rules as a file for Prometheus 2.42 or newer."""
+def rule_file(rules: Sequence[Rule] = RULES, *, profile: str = "") -> str:
+    """The rules as a file for Prometheus 2.42 or newer; `profile` is what the runbooks' commands name."""
     import yaml
 
-    groups = {"groups": [{"name": "queuemon", "rules": [rule.for_prometheus() for rule in rules]}]}
+    groups = {"groups": [{"name": "queuemon", "rules": [rule.for_prometheus(profile=profile) for rule in rules]}]}
     return yaml.safe_dump(groups, sort_keys=False, width=120, allow_unicode=True)

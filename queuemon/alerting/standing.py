@@ -55,7 +55,7 @@ class Alert:
 
     @property
     def command(self) -> str:
-        """The command line of the runbook that answers it."""
+        """The command line of the runbook that answers it, where no profile need be named."""
         return self.rule.command(self.labels)
 
 
@@ -76,7 +76,8 @@ class Change:
 
 
 def advance(standing: Mapping[str, Alert], found: Iterable[tuple[Rule, Sequence[Hit] | None]], now: datetime) -> Change:
-    """The alerts that stand after a look at `now`, which is no earlier than the one before: see `set_back`."""
+    """The alerts that stand after a look at `now`; where the clock was set back since, they have stood as long."""
+    standing = _set_back(standing, now)
     kept: dict[str, Alert] = {}
     fired: list[Alert] = []
     ended: list[Alert] = []
@@ -106,7 +107,7 @@ def advance(standing: Mapping[str, Alert], found: Iterable[tuple[Rule, Sequence[
     return Change(standing=kept, fired=fired, ended=ended)
 
 
-def set_back(standing: Mapping[str, Alert], now: datetime) -> Mapping[str, Alert]:
+def _set_back(standing: Mapping[str, Alert], now: datetime) -> Mapping[str, Alert]:
     """The same, as long as they have stood, by a clock that was set back to `now`; unchanged by one that was not."""
     by = max((alert.held_at for alert in standing.values()), default=now) - now
     if by <= timedelta(0):

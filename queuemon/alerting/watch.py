@@ -20,7 +20,7 @@ from typing import Any, Final, Protocol
 
 from queuemon.alerting.pager import SUMMARY_LENGTH, PagerAway, PagerRefused
 from queuemon.alerting.rules import RULES, Hit, Rule, Severity
-from queuemon.alerting.standing import Alert, Change, advance, key_of, set_back
+from queuemon.alerting.standing import Alert, Change, advance, key_of
 from queuemon.errors import StackError
 from queuemon.render.text import clean
 
@@ -53,9 +53,11 @@ class Memory:
 class Origin:
     """What every event says of where it comes from."""
 
-    #: The profile's name.
+    #: The profile's name, as the badge shows it.
     source: str
     dashboard_url: str = ""
+    #: The profile that a runbook's command must name to reach the same stores; empty where none need be named.
+    profile: str = ""
 
 
 class Watch:
@@ -70,6 +72,8 @@ class Watch:
         self._forgetful = False
         self._retry_at = 0.0
         self._retry_seconds = 0.0
+        #: Alerts whose events wait for the next try; None where PagerDuty was away, and all do.
+        self._resting: set[str] | None = set()
 
     @property
     def firing(self) -> Sequence[Alert]:
@@ -91,14 +95,16 @@ class Watch:
 
     def step(self, now: datetime) -> Change:
         """One look: remember first what is to be sent, then say it."""
-        change = advance(set_back(self._memory.standing, now), self._look(), now)
+        change = advance(self._memory.standing, self._look(), now)
         events: list[Mapping[str, Any]] = []
         if self._pager is not None:
             events += [trigger(alert, self._origin) for alert in change.fired]
             events += [resolve(alert, self._origin) for alert in change.ended]
         self._remember(replace(self._memory, standing=change.standing, unsent=[*self._memory.unsent, *events]))
         for alert in change.fired:
-            self._say(f"FIRING {alert.rule.severity.value} {alert.rule.name}: {alert.summary}; answer: {alert.command}")
+            self._say(
+                f"FIRING {alert.rule.severity.value} {alert.rule.name}: {alert.summary}; answer: {self._command(alert)}"
+            )
         for alert in change.ended:
             self._say(f"resolved {alert.rule.name}: {alert.summary}")
         return change
@@ -106,9 +112,12 @@ class Watch:
     def deliver(self, stop: threading.Event | None = None) -> None:
         """Send what is not delivered, in order. What is refused holds back the events of its own alert alone; where
         PagerDuty is away all wait. The next try comes later each time."""
-        if self._pager is None or not self._memory.unsent or time.monotonic() < self._retry_at:
+        if self._pager is None or not self._memory.unsent:
             return
-        refused: set[str] = set()
+        again = time.monotonic() >= self._retry_at
+        if self._resting is None and not again:
+            return
+        refused: set[str] = set() if again or self._resting is None else set(self._resting)
         trouble: PagerAway | None = None
         for event in self._memory.unsent:
             if stop is not None and stop.is_set():
@@ -125,7 +134,12 @@ class Watch:
                 break
             else:
                 self._remember(replace(self._memory, unsent=[e for e in self._memory.unsent if e is not event]))
-        self._rest(trouble)
+        self._resting = None if trouble is not None and not isinstance(trouble, PagerRefused) else refused
+        if again or trouble is not None:
+            self._rest(trouble)
+
+    def _command(self, alert: Alert) -> str:
+        return alert.rule.command(alert.labels, profile=self._origin.profile)
 
     def _rest(self, trouble: PagerAway | None) -> None:
         """Wait before the next try, where this one failed; say so once."""
@@ -146,13 +160,14 @@ class Watch:
             "standing": [_written(alert) for alert in memory.standing.values()],
             "unsent": memory.unsent,
         })  # fmt: skip
-        new = self._file.with_suffix(".new")
+        new = _beside(self._file, ".new")
         try:
             with new.open("w", encoding="utf-8") as out:
                 out.write(content)
                 out.flush()
                 os.fsync(out.fileno())
             new.replace(self._file)
+            _keep_name(self._file.parent)
         except OSError as error:
             if not self._forgetful:
                 self._say(f"{self._file} cannot be written ({error.strerror}): a restart now would forget what fires")
@@ -166,18 +181,36 @@ def in_order(alerts: Iterable[Alert]) -> Sequence[Alert]:
     return sorted(alerts, key=lambda a: (a.rule.severity is not Severity.CRITICAL, a.since, a.key))
 
 
+def _beside(file: Path, suffix: str) -> Path:
+    """A companion of the file, whatever that is called: no file is its own companion, and no two share one."""
+    return file.with_name(file.name + suffix)
+
+
+def _keep_name(folder: Path) -> None:
+    """Bring the folder to the disk as well: a new name in it outlives a loss of power."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _unusable(file: Path, what: str, error: OSError) -> StackError:
+    return StackError(
+        f"{str(file)!r} cannot be {what} ({error.strerror})",
+        expected="a file of this user's, for what fires and what is not delivered",
+        next_step="choose another with --state, or set right who owns it and its folder",
+    )
+
+
 @contextmanager
 def alone(file: Path) -> Iterator[None]:
     """Nobody else watches with this file meanwhile; raises StackError where somebody does, or it cannot be kept."""
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        lock = file.with_suffix(".lock").open("w")
+        lock = _beside(file, ".lock").open("w")
     except OSError as error:
-        raise StackError(
-            f"{str(file)!r} cannot be written ({error.strerror})",
-            expected="a file for what is firing and not yet delivered",
-            next_step="choose another with --state",
-        ) from None
+        raise _unusable(file, "written", error) from None
     with lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -201,7 +234,7 @@ def trigger(alert: Alert, origin: Origin) -> dict[str, Any]:
         "value": alert.rule.unit.words(alert.value),
         "since": alert.since.isoformat(timespec="seconds"),
         "runbook": alert.rule.runbook,
-        "runbook_command": alert.command,
+        "runbook_command": alert.rule.command(alert.labels, profile=origin.profile),
         **{name: clean(value, 200) for name, value in alert.labels.items()},
         **({"dashboard": link} if link else {}),
     }
@@ -254,18 +287,21 @@ def _written(alert: Alert) -> dict[str, Any]:
 def _load(file: Path, rules: Mapping[str, Rule], origin: Origin, say: Callable[[str], None]) -> Memory:
     """What the last watch left; a damaged file is set aside, as without it everything that holds is found again.
 
-    What fired by a rule that no longer exists is resolved.
+    What fired by a rule that no longer exists is resolved. Raises StackError where the file cannot be read, or not be
+    set aside: to begin without it would leave incidents open for ever.
     """
     try:
         content = json.loads(file.read_text("utf-8"))
     except FileNotFoundError:
         return Memory()
-    except (OSError, ValueError):
+    except OSError as error:
+        raise _unusable(file, "read", error) from None
+    except (ValueError, RecursionError):
         content = None
     try:
         if content["version"] != VERSION:
             raise ValueError
-        unsent = [dict(event) for event in content["unsent"]]
+        unsent = [_event(written) for written in content["unsent"]]
         standing = {}
         for written in content["standing"]:
             if (rule := rules.get(written["rule"])) is not None:
@@ -275,16 +311,32 @@ def _load(file: Path, rules: Mapping[str, Rule], origin: Origin, say: Callable[[
                 unsent.append(_resolve(key_of(written["rule"], written["labels"]), origin))
         return Memory(standing=standing, unsent=unsent)
     except (AttributeError, KeyError, TypeError, ValueError):
-        aside = file.with_suffix(".damaged")
-        file.replace(aside)
+        aside = _beside(file, ".damaged")
+        try:
+            file.replace(aside)
+        except OSError as error:
+            raise _unusable(file, "set aside", error) from None
         say(f"{file} could not be read and is now {aside.name}: what fires is found again")
         return Memory()
+
+
+def _event(written: Mapping[str, Any]) -> Mapping[str, Any]:
+    if not (isinstance(written["dedup_key"], str) and isinstance(written["event_action"], str)):
+        raise TypeError
+    return dict(written)
 
 
 def _alert(written: Mapping[str, Any], rule: Rule) -> Alert:
     fired = written["firing_since"]
     return Alert(
         rule=rule, labels={str(k): str(v) for k, v in written["labels"].items()}, value=float(written["value"]),
-        since=datetime.fromisoformat(written["since"]), held_at=datetime.fromisoformat(written["held_at"]),
-        firing_since=datetime.fromisoformat(fired) if fired else None,
+        since=_time(written["since"]), held_at=_time(written["held_at"]),
+        firing_since=_time(fired) if fired else None,
     )  # fmt: skip
+
+
+def _time(written: str) -> datetime:
+    found = datetime.fromisoformat(written)
+    if found.tzinfo is None:
+        raise ValueError
+    return found
