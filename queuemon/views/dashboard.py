@@ -312,7 +312,8 @@ class Dashboard(VuetifyTemplate):
     def vue_choose_columns(self, data: object) -> None:
         """Paths in payloads as columns of the list."""
         if isinstance(data, list):
-            self._in_thread("reading jobs", lambda: self.inspector.choose_columns(data))
+            self.inspector.choose_columns(data)
+            self._in_thread("reading jobs", self.inspector.reload)
 
     def vue_export_jobs(self, data: Mapping[str, Any]) -> None:
         """All jobs that match, as a file."""

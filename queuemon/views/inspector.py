@@ -111,14 +111,13 @@ class Inspector(HasTraits):
                 self.details = self.details | {"paths": sorted(known), "looked": True}
 
     def choose_columns(self, paths: Sequence[Any]) -> None:
-        """Show these paths as columns of the list, in this order."""
+        """Show these paths as columns of the list, in this order, once it is read again."""
         chosen = [[str(key)[:200] for key in path][:20] for path in paths if isinstance(path, list) and path][:COLUMNS]
         with self._lock:
             if not self.details:
                 return
             self._columns[self.details["queue"]] = chosen
             self.details = self.details | {"columns": chosen}
-        self.reload()
 
     def turn(self, forward: bool) -> None:
         """The page of older (forward) or newer jobs."""

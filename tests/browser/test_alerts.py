@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from playwright.sync_api import Page, expect
 
+from tests.support.axe import in_both_themes
 from tests.support.engine import Rig
 from tests.support.operator import MAIL
 
@@ -29,6 +30,7 @@ def test_a_deep_queue_fires_names_its_runbook_and_ends(page: Page, rig: Rig) -> 
     expect(deep).to_contain_text("queuemon runbook run prioritise-transactional -p queue=mail")
     expect(dialog).to_contain_text(f"10,001 jobs wait in {HOSTILE}")
     assert page.evaluate("document.querySelectorAll('[data-qm=alerts] img').length") == 0
+    assert in_both_themes(page, "[data-qm=alerts]") == []
     deep.get_by_label("View details of mail", exact=True).click()
     expect(dialog).to_be_hidden()
     expect(page.get_by_label(f"Details of {MAIL}", exact=True)).to_be_visible()

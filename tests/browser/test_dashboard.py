@@ -380,6 +380,92 @@ def test_read_only_disables_every_action_and_says_why(dashboard: Any) -> None:
     expect(page.get_by_role("button", name="Retry Job")).to_be_disabled()
 
 
+#: What a FakeWorkbench is asked waits, as long as its name is in `held`.
+HELD = """
+import time
+held = {"snapshot", "actions", "jobs", "job", "plan"}
+def waiting(name, read):
+    def asked(*args, **kwargs):
+        while name in held:
+            time.sleep(0.02)
+        return read(*args, **kwargs)
+    return asked
+for name in tuple(held):
+    setattr(wb, name, waiting(name, getattr(wb, name)))
+"""
+
+#: Everything within a place that Tab can reach, in the order of the document.
+TABBABLE = """(where) => {
+    const kinds = 'button, input, select, textarea, summary, a[href], [tabindex]';
+    const seen = (e) => e.checkVisibility({ visibilityProperty: true });
+    const all = [...document.querySelector(where).querySelectorAll(kinds)];
+    window.tabbable = all.filter((e) => !e.disabled && e.tabIndex >= 0 && seen(e));
+    return window.tabbable.length;
+}"""
+
+#: Which of them has the focus, with its name, and whether one can see it.
+FOCUSED = """() => {
+    const e = document.activeElement, s = getComputedStyle(e);
+    const drawn = (s.outlineStyle !== 'none' && parseFloat(s.outlineWidth) > 0) || s.boxShadow !== 'none';
+    const name = (e.ariaLabel || e.innerText || e.outerHTML).slice(0, 60);
+    return [window.tabbable.indexOf(e), name + (drawn ? '' : ' (unseen)')];
+}"""
+
+
+def test_what_is_being_read_is_a_skeleton_and_never_an_empty_list(
+    lab: Server, open_page: Callable[..., Watched]
+) -> None:
+    page = open_page().page
+    page.goto(lab.lab_url(notebook(lab.root, SETUP + HELD, "queuemon.show(wb)")))
+    jupyter.run_all(page)
+    strip, activity = page.locator(".qm-strip"), page.locator(".qm-activity")
+    expect(page.locator(".qm-queue-table .qm-skeleton").first).to_be_visible(timeout=60_000)
+    expect(activity).to_contain_text("Reading…")
+    strip.locator("[data-qm=bell]").click()
+    expect(page.locator("[data-qm=alerts] [aria-label=Reading]")).to_be_visible()
+    page.keyboard.press("Escape")
+    lab.run("held.difference_update(['snapshot', 'actions'])")
+    expect(page.locator("[data-queue]").first).to_be_visible()
+    expect(activity).to_contain_text("No operator has acted yet")
+
+    page.get_by_label(f"View details of {MRR}").click()
+    expect(page.locator(".qm-jobs .qm-skeleton").first).to_be_visible()
+    lab.run("held.discard('jobs')")
+    page.locator("tr.qm-job").first.click()
+    job = page.get_by_role("dialog", name="Job details")
+    expect(job.get_by_label("Loading")).to_be_visible()
+    lab.run("held.discard('job')")
+    job.get_by_role("button", name="Retry Job").click()
+    expect(page.locator("[data-qm=confirm]").get_by_label("Reading")).to_be_visible()
+    lab.run("held.clear()")
+    expect(page.locator("[data-qm=confirm-button]")).to_be_visible()
+    lab.forget_kernels()
+
+
+def test_tab_reaches_everything_in_the_order_it_is_read_and_shows_where_it_is(dashboard: Any) -> None:
+    page: Page = dashboard().page
+    page.get_by_label(f"View details of {MRR}").click()
+    page.locator("tr.qm-job").nth(11).wait_for()
+    for shown in ("[data-cause]", ".qm-charts .main-svg"):  # what comes later could be reached, too
+        page.locator(shown).first.wait_for(timeout=60_000)
+    expect(page.locator("[data-qm=forecast]")).to_contain_text("Never with 2 workers")
+    for where in ("[data-qm=dashboard]", "[data-qm=job]"):
+        if where == "[data-qm=job]":
+            page.locator("tr.qm-job").first.click()
+            expect(page.get_by_role("button", name="Retry Job")).to_be_visible()
+        count = page.evaluate(TABBABLE, where)
+        assert count > 8
+        page.evaluate("() => window.tabbable[0].focus()")
+        page.keyboard.press("Tab")
+        page.keyboard.press("Shift+Tab")
+        seen = [page.evaluate(FOCUSED)]
+        for _ in range(count - 1):
+            page.keyboard.press("Tab")
+            seen.append(page.evaluate(FOCUSED))
+        assert [name for n, (found, name) in enumerate(seen) if found != n] == []
+        assert [name for _, name in seen if name.endswith("(unseen)")] == []
+
+
 def test_running_the_cell_again_stops_the_old_dashboard(dashboard: Any, lab: Server) -> None:
     page: Page = dashboard().page
     for _ in range(2):

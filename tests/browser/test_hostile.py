@@ -50,6 +50,9 @@ unsafe
 #: Opens everything that can stand open together, then stops the refresh.
 OPEN = """
 d.inspector.open(name, "failed")
+d.inspector.find_paths()
+d.inspector.choose_columns([["month"], ["customer", "tier"]])
+d.inspector.reload()
 d.inspector.open_job(d.page["rows"][0]["id"])
 d.confirmation.propose("delete", [d.page["rows"][0]["id"]])
 d.drift.look()

@@ -51,10 +51,14 @@ def dashboard(page: Page) -> None:
 
 
 def queues(page: Page) -> None:
-    """The queue is open with its charts and jobs, another can be chosen; below stand its tables."""
+    """The queue is open with its charts and jobs, which can be saved; another can be chosen; below stand its tables."""
     expect(page.get_by_label("Queue", exact=True)).to_have_value("mail")
     expect(page.locator("tr.qm-job")).to_have_count(3)
     page.locator(".qm-charts .main-svg").first.wait_for()
+    page.get_by_label("Export the jobs that match").first.click()
+    with page.expect_download() as download:
+        page.get_by_role("menuitem", name="CSV").click()
+    assert Path(download.value.path()).read_text().count("2026-10") == 3
     page.get_by_label("Queue", exact=True).select_option("bulk")
     expect(page.locator(".qm-details")).to_have_attribute("aria-label", "Details of queue:bulk")
     assert page.locator(".qm-queue-table").count() == 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from playwright.sync_api import Page, expect
 
+from tests.support.axe import in_both_themes
 from tests.support.engine import Rig
 from tests.support.operator import MAIL, fail
 from tests.support.wait import wait_until
@@ -32,6 +33,7 @@ def test_a_runbook_is_opened_from_a_queue_judged_run_dry_and_its_record_shown(pa
     expect(form.locator("[data-field=limit] .qm-wrong")).to_have_text("Takes a whole number, 1 to 100,000.")
     start.click()
     expect(start).to_be_enabled()
+    assert in_both_themes(page, "[data-qm=runbook-form]") == []
     expect(form.get_by_label("reason")).to_have_value(MARKUP)
     form.get_by_label("limit").fill("100")
     start.click()
@@ -46,6 +48,8 @@ def test_a_runbook_is_opened_from_a_queue_judged_run_dry_and_its_record_shown(pa
     panel.locator("[data-run] .qm-link").click()
     expect(page.locator("[data-qm=verdict]")).to_have_text("Nothing was changed. It would retry 3.")
     expect(run.locator("[data-step-state=done]")).to_have_count(5)
+    assert in_both_themes(page, "[data-qm=run]") == []
+    assert in_both_themes(page, ".qm-runbooks") == []
     page.get_by_role("button", name="Show the record").click()
     record = page.frame_locator("iframe.qm-record")
     expect(record.get_by_text("retry-failed, run")).to_be_visible()

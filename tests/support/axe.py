@@ -21,3 +21,12 @@ def violations(page: Page, where: str) -> list[str]:
         if v["impact"] in {"serious", "critical"}
         for node in v["nodes"]
     ]
+
+
+def in_both_themes(page: Page, where: str) -> list[str]:
+    """The violations in light and in dark, of a page that stays open; it is light again afterwards."""
+    found = violations(page, where)
+    page.evaluate("document.body.dataset.jpThemeLight = 'false'")
+    found += [f"dark {line}" for line in violations(page, where)]
+    page.evaluate("document.body.dataset.jpThemeLight = 'true'")
+    return found

@@ -304,6 +304,14 @@ class FakeWorkbench(FakeInsight):
                 return detail(found)
         raise UnknownJob(f"there is no job {job_id}", expected="the id of a job that stands in `jobs`")
 
+    def payload_paths(self, ids: Sequence[UUID]) -> tuple[tuple[str, ...], ...]:
+        """Paths that stand in every payload."""
+        return (("month",), ("customer", "tier"))
+
+    def payload_values(self, ids: Sequence[UUID], paths: Sequence[Sequence[str]]) -> dict[UUID, tuple[str, ...]]:
+        """The same everywhere."""
+        return {job: tuple("gold" for _ in paths) for job in ids}
+
     def all_jobs(self) -> list[Job]:
         """Every job of every queue."""
         return [j for jobs in self.jobs_of.values() for j in jobs]

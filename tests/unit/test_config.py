@@ -83,6 +83,16 @@ def test_a_profile_sets_everything() -> None:
     assert config.load().profile == "prod", "the only profile needs no name"
 
 
+@pytest.mark.parametrize(
+    ("name", "colour"), [("prod", "red"), ("production", "red"), ("staging", "amber"), ("demo", "blue"), ("x", "grey")]
+)
+def test_a_badge_has_the_colour_of_the_profiles_name_unless_it_names_another(name: str, colour: str) -> None:
+    stores = f"database_url = '{DATABASE}'\nredis_url = '{REDIS}'\n"
+    write(f"[profiles.{name}]\n{stores}[profiles.other]\n{stores}colour = 'green'\n")
+    assert config.load(name).colour == colour
+    assert config.load("other").colour == "green"
+
+
 # ---------------------------------------------------------------------------------- which stores, said by whom
 
 OTHER_DATABASE, OTHER_REDIS = "postgresql://localhost/canary-elsewhere", "redis://localhost/5"
