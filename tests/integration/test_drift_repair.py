@@ -292,6 +292,26 @@ def test_an_element_whose_job_exists_is_not_adopted(site: Site) -> None:
     assert site.wb.plan("adopt", "mail").count == 0
 
 
+def test_a_deep_look_the_quarantine_and_the_record_show_payloads_masked(site: Site) -> None:
+    secret = '{"to": "canary@example.com", "token": "canary", "n": 1}'
+    site.plant.plant(11, 1)
+    site.plant.sql(f"UPDATE jobs SET payload = '{secret}'")
+    report = site.wb.drift(wait_seconds=0.0, deep=True)
+    (finding,) = [f for f in report.findings if f.number == 11]
+    assert '"n": 1' in finding.detail
+    assert "canary" not in finding.detail
+    element = f'{{"id": "{uuid7()}", "gen": 1, "queue": "mail", "payload": {secret}, "attempts": 0}}'
+    site.redis.rpush("queuemon:quarantine:mail", element, "poison canary@example.com")
+    found = site.wb.quarantine("mail")
+    assert '"n": 1' in found[0].text
+    assert "canary" not in f"{found!r}"
+    plan = site.wb.plan("adopt", "mail", digests=[found[0].digest])
+    assert site.wb.apply(plan, reason="test").done == 1
+    assert "canary" not in str(site.events(plan.id))
+    (adopted,) = site.plant.sql("SELECT payload->>'token' AS token FROM jobs WHERE payload->>'n' = '1' LIMIT 1")
+    assert adopted["token"] == "canary", "what is masked is the text alone"
+
+
 def test_discarding_is_asked_for_by_name(site: Site) -> None:
     site.redis.rpush("queuemon:quarantine:mail", b"junk", b"more")
     with pytest.raises(InvalidValue, match="nothing was named"):
