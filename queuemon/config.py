@@ -8,6 +8,7 @@ set; else the two URLs of the environment; else the profile; else the embedded d
 
 from __future__ import annotations
 
+import math
 import os
 import re
 import tomllib
@@ -48,6 +49,9 @@ _SECRET_LENGTH: Final = 8
 _URLS: Final = {"database_url": "QUEUEMON_DATABASE_URL", "redis_url": "QUEUEMON_REDIS_URL"}
 
 _SCHEMES: Final = {"database_url": ("postgresql", "postgres"), "redis_url": ("redis", "rediss", "unix")}
+
+#: Thresholds of what is measured for all queues at once.
+_OF_ALL_QUEUES: Final = frozenset({"failure_window_seconds", "alert_publication_lag_seconds"})
 
 #: What is found out here and cannot be set in a profile.
 _FOUND: Final = frozenset({"embedded", "read_only_by_environment", "queue_thresholds"})
@@ -134,8 +138,9 @@ class Settings(BaseModel):
     scale_command: tuple[str, ...] = ()
 
     def thresholds_of(self, queue: str) -> Thresholds:
-        """The thresholds that hold for a queue."""
-        return self.queue_thresholds.get(queue, self.thresholds)
+        """The thresholds that hold for a queue; queuemon.toml may call it by its name or its Redis key."""
+        found = self.queue_thresholds.get(queue) or self.queue_thresholds.get(f"queue:{queue}")
+        return found or self.thresholds
 
     @property
     def masking(self) -> Masking:
@@ -237,6 +242,11 @@ def environment_of(settings: Settings) -> dict[str, str]:
     environment = {name: value for name, value in child_environment().items() if name != "QUEUEMON_PROFILE"}
     urls = {variable: getattr(settings, key).get_secret_value() for key, variable in _URLS.items()}
     return environment | urls | {"QUEUEMON_READ_ONLY": "1" if settings.read_only else "0"}
+
+
+def profile_in_environment() -> str:
+    """The profile that QUEUEMON_PROFILE names; empty where it names none."""
+    return os.environ.get("QUEUEMON_PROFILE", "")
 
 
 def runbook_run() -> str:
@@ -356,6 +366,13 @@ def _build(name: str, values: dict[str, Any], *, embedded: bool, forced: bool) -
             next_step=f"correct {CONFIG_FILE}",
         )
     base = _thresholds(values.pop("thresholds", {}), Thresholds(), "thresholds")
+    for queue, table in _table(dict(values), "queues").items():
+        if odd := sorted(_OF_ALL_QUEUES & set(table if isinstance(table, dict) else ())):
+            raise ConfigError(
+                f"queues.{queue} holds {odd[0]}, which is one for all queues",
+                expected=f"it in [profiles.{name}.thresholds]",
+                next_step=f"correct {CONFIG_FILE}",
+            )
     per_queue = {
         queue: _thresholds(table, base, f"queues.{queue}") for queue, table in _table(values, "queues").items()
     }
@@ -407,10 +424,19 @@ def _thresholds(table: object, base: Thresholds, where: str) -> Thresholds:
             f"{where} holds {odd}", expected=f"thresholds among {', '.join(known)}", next_step=f"correct {CONFIG_FILE}"
         )
     for key, value in table.items():
-        if isinstance(value, bool) or not isinstance(value, int | float) or value < 0:
+        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < math.inf:
             raise ConfigError(
                 f"{where}.{key} is {value!r}", expected="a number, 0 or more", next_step=f"correct {CONFIG_FILE}"
             )
+        if known[key] is int and value != int(value):
+            raise ConfigError(
+                f"{where}.{key} is {value!r}", expected="a whole number", next_step=f"correct {CONFIG_FILE}"
+            )
+        if key == "alert_failure_rate" and value > 1:
+            raise ConfigError(
+                f"{where}.{key} is {value!r}, which no rate exceeds", expected="a share from 0 to 1: 0.05 is 5 %",
+                next_step=f"correct {CONFIG_FILE}",
+            )  # fmt: skip
     found = replace(base, **{key: known[key](value) for key, value in table.items()})
     if found.warning_waiting > found.critical_waiting:
         raise ConfigError(

@@ -117,7 +117,7 @@ class Watch:
         again = time.monotonic() >= self._retry_at
         if self._resting is None and not again:
             return
-        refused: set[str] = set() if again or self._resting is None else set(self._resting)
+        refused = set() if again else set(self._resting or ())
         trouble: PagerAway | None = None
         for event in self._memory.unsent:
             if stop is not None and stop.is_set():

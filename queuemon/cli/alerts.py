@@ -9,11 +9,20 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from queuemon.cli.options import FAILED, Json, opened
-from queuemon.cli.terminal import cell, console, print_json, say
+from queuemon.cli.options import Json, named_profile, opened
+from queuemon.cli.terminal import cell, console, print_json, say, warn
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from queuemon.alerting.standing import Alert
+
+#: What `queuemon alerts check` ends with: the convention of Nagios' plugins.
+OK, WARNING, CRITICAL, UNKNOWN = 0, 1, 2, 3
+
+CHECK_EXIT_CODES = (
+    "Exit codes: 0 no alert, 1 a warning, 2 a critical one, 3 not all is known and nothing critical seen."
+)
 
 
 def exporter(
@@ -35,15 +44,15 @@ def exporter(
         stop.wait()
 
 
-def rules() -> None:
+def rules(ctx: typer.Context) -> None:
     """Print the alert rules for Prometheus (2.42 or newer).
 
     They compare with thresholds that `queuemon exporter` publishes from the settings, so they need no writing anew
-    when a threshold changes.
+    when a threshold changes. With --profile, the runbooks' commands in them name it.
     """
     from queuemon.alerting.rules import rule_file
 
-    typer.echo(rule_file(), nl=False)
+    typer.echo(rule_file(profile=named_profile(ctx)), nl=False)
 
 
 def alertmanager() -> None:
@@ -67,9 +76,23 @@ def check(
     drift: Annotated[bool, typer.Option(help="Look for drift too.")] = True,
     json: Json = False,
 ) -> None:
-    """Look once, and list every alert whose condition holds now, however short. Ends with 1 when there is one."""
+    """Look once, and list every alert whose condition holds now, however short; for cron, Nagios, Icinga and the like.
+
+    The exit code is the most severe of them, as those understand it.
+    """
+    from queuemon.errors import QueuemonError
+
+    try:
+        ended = _check(ctx, drift=drift, json=json)
+    except QueuemonError as error:
+        warn(str(error))
+        ended = UNKNOWN
+    raise typer.Exit(ended)
+
+
+def _check(ctx: typer.Context, *, drift: bool, json: bool) -> int:
     from queuemon.alerting.reading import Reader
-    from queuemon.alerting.rules import hits
+    from queuemon.alerting.rules import Severity, hits
     from queuemon.alerting.standing import advance
     from queuemon.alerting.watch import in_order
 
@@ -80,11 +103,12 @@ def check(
         alerts = in_order(advance({}, found, now).standing.values())
         unknown = [rule.name for rule, seen in found if seen is None and (drift or rule.name != "QueuemonDrift")]
         if json:
-            print_json({"alerts": [_row(a) for a in alerts], "unknown": unknown})
+            print_json({"alerts": [_row(a, named_profile(ctx)) for a in alerts], "unknown": unknown})
         else:
-            _print(alerts, unknown)
-    if alerts or unknown:
-        raise typer.Exit(FAILED)
+            _print(alerts, unknown, named_profile(ctx))
+    if any(alert.rule.severity is Severity.CRITICAL for alert in alerts):
+        return CRITICAL
+    return UNKNOWN if unknown else WARNING if alerts else OK
 
 
 def watch(
@@ -117,7 +141,9 @@ def watch(
         with alone(file):
             watching = Watch(
                 lambda: hits(reader.seen()), file=file, pager=pager, say=say,
-                origin=Origin(source=settings.profile, dashboard_url=settings.dashboard_url),
+                origin=Origin(
+                    source=settings.profile, dashboard_url=settings.dashboard_url, profile=named_profile(ctx)
+                ),
             )  # fmt: skip
             where = "pages through PagerDuty" if key else "prints alone: no PagerDuty routing key is set"
             say(f"watching every {interval:g} s; {where}; Ctrl-C ends")
@@ -133,16 +159,16 @@ def _state_file(profile: str) -> Path:
     return Path(platformdirs.user_state_dir("queuemon")) / f"alerts-{name}.json"
 
 
-def _row(alert: Alert) -> dict[str, Any]:
+def _row(alert: Alert, profile: str) -> dict[str, Any]:
     rule = alert.rule
     return {
         "alert": rule.name, "severity": rule.severity.value, "labels": dict(alert.labels), "value": alert.value,
         "unit": rule.unit.value, "summary": alert.summary, "description": alert.description, "runbook": rule.runbook,
-        "runbook_command": alert.command, "fires_after_seconds": rule.for_seconds,
+        "runbook_command": rule.command(alert.labels, profile=profile), "fires_after_seconds": rule.for_seconds,
     }  # fmt: skip
 
 
-def _print(alerts: Any, unknown: list[str]) -> None:
+def _print(alerts: Sequence[Alert], unknown: list[str], profile: str) -> None:
     from rich.padding import Padding
 
     out = console()
@@ -150,9 +176,8 @@ def _print(alerts: Any, unknown: list[str]) -> None:
         style = "bold red" if alert.rule.severity.value == "critical" else "bold yellow"
         out.print(cell(f"{alert.rule.severity.value}  {alert.rule.name}: {alert.summary}", limit=400, style=style))
         out.print(Padding(cell(alert.description, limit=600), (0, 0, 0, 4)))
-        out.print(
-            Padding(cell(f"fires when it has held for {alert.rule.for_seconds} s; {alert.command}"), (0, 0, 0, 4))
-        )
+        command = alert.rule.command(alert.labels, profile=profile)
+        out.print(Padding(cell(f"fires when it has held for {alert.rule.for_seconds} s; {command}"), (0, 0, 0, 4)))
     if unknown:
         say(f"Not known, because a store could not be read: {', '.join(unknown)}.")
     elif not alerts:

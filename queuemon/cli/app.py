@@ -155,9 +155,9 @@ _add(
     rules=alerts.rules,
     alertmanager=alerts.alertmanager,
     grafana=alerts.grafana,
-    check=alerts.check,
     watch=alerts.watch,
 )
+_alerts.command("check", epilog=alerts.CHECK_EXIT_CODES)(alerts.check)
 app.add_typer(_alerts, name="alerts", rich_help_panel=RUN)
 
 _runbook = typer.Typer(

@@ -59,6 +59,13 @@ def profile_of(ctx: typer.Context) -> str | None:
     return session.profile if session else None
 
 
+def named_profile(ctx: typer.Context) -> str:
+    """The profile that somebody has named, here or in QUEUEMON_PROFILE; empty where nobody has."""
+    from queuemon.config import profile_in_environment
+
+    return profile_of(ctx) or profile_in_environment()
+
+
 def filter_text(words: Sequence[str] | None) -> str:
     """The filter that a shell has cut into words: a value that it freed from its quotes gets them back."""
     from queuemon.filters import quote

@@ -13,16 +13,22 @@ from typing import Any
 import pytest
 import typer
 import yaml
+from pydantic import SecretStr
 
-from queuemon.alerting.pager import PagerAway, PagerDuty
+from queuemon.alerting.pager import PagerAway, PagerDuty, PagerRefused
+from queuemon.alerting.reading import Reader
 from queuemon.alerting.rules import RULES, Hit, Rule, Seen, hits, rule_file
 from queuemon.alerting.standing import Alert, advance
 from queuemon.alerting.watch import Origin, Watch, alone, trigger
+from queuemon.cli import run
 from queuemon.cli.app import app
+from queuemon.config import Settings
 from queuemon.contract import Thresholds
 from queuemon.errors import ConfigError, StackError
 from queuemon.model import HalfError
 from queuemon.runbooks import catalogue
+from queuemon.store import Store
+from queuemon.workbench import Workbench
 from tests.support.pagerduty import Sink, sink
 from tests.unit.test_metrics import reading, stats
 
@@ -272,7 +278,7 @@ def test_a_damaged_file_is_set_aside_and_what_fires_is_found_again(incident: Inc
     incident.file.write_text('{"version": 1, "standing": [{')
     incident.restart()
     incident.minutes(3, waiting=20_000)
-    assert incident.file.with_suffix(".damaged").exists()
+    assert (incident.file.parent / "alerts.json.damaged").exists()
     assert len(incident.sink.incidents) == 1
     assert any("found again" in line for line in incident.said)
 
@@ -304,6 +310,77 @@ def test_a_clock_that_is_set_back_ends_nothing_and_holds_up_nothing(incident: In
     assert actions(incident.sink.events) == ["trigger", "resolve"], "it was about to end"
 
 
+def test_a_clock_that_is_set_back_holds_up_nothing_on_the_page() -> None:
+    deep = hits(seen(calm(waiting=20_000)))
+    change = advance({}, list(deep), NOW)
+    for seconds in (0, 30, 60):
+        now = NOW - timedelta(hours=2) + timedelta(seconds=seconds)
+        change = advance(change.standing, hits(seen(calm(waiting=20_000))), now)
+    assert [alert.rule for alert in change.fired] == [DEPTH]
+
+
+_LINE = {"rule": DEPTH.name, "labels": {"queue": "email"}, "value": 1, "since": NOW.isoformat(),
+         "held_at": NOW.isoformat(), "firing_since": None}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "",
+        "[" * 100_000,
+        "\x00",
+        json.dumps({"version": 2, "standing": [], "unsent": []}),
+        json.dumps({"version": 1, "standing": [], "unsent": [{}]}),
+        json.dumps({"version": 1, "standing": [], "unsent": [{"event_action": "resolve", "dedup_key": []}]}),
+        json.dumps({"version": 1, "standing": [_LINE | {"since": "2026-11-26T12:00:00"}], "unsent": []}),
+        json.dumps({"version": 1, "standing": [_LINE | {"labels": None}], "unsent": []}),
+    ],
+    ids=["empty", "deep", "binary", "another version", "no event", "no key", "no time zone", "no labels"],
+)
+def test_whatever_stands_in_the_file_the_watch_pages(incident: Incident, content: str) -> None:
+    incident.file.write_text(content)
+    incident.restart()
+    incident.minutes(3, waiting=20_000)
+    assert actions(incident.sink.events) == ["trigger"]
+    assert (incident.file.parent / "alerts.json.damaged").read_text() == content
+
+
+def test_a_state_that_is_a_folder_or_cannot_be_set_aside_is_refused_and_left_as_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def begin(file: Path) -> None:
+        Watch(lambda: [], file=file, origin=ORIGIN, pager=None, say=print)
+
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    with pytest.raises(StackError, match=r"cannot be read \(Is a directory\).*--state"):
+        begin(folder)
+    assert [path.name for path in tmp_path.iterdir()] == ["folder"]
+
+    def read_only(self: Path, target: Path) -> None:
+        raise OSError(30, "Read-only file system")
+
+    damaged = tmp_path / "alerts.json"
+    damaged.write_text("{")
+    monkeypatch.setattr(Path, "replace", read_only)
+    with pytest.raises(StackError, match=r"cannot be set aside \(Read-only file system\)"):
+        begin(damaged)
+
+
+@pytest.mark.parametrize("name", ["a.lock", "a.new", "a.damaged", "a"])
+def test_a_file_is_never_its_own_companion(tmp_path: Path, name: str) -> None:
+    """`--state a.lock` was emptied by its own lock at every start."""
+    file, said = tmp_path / name, []
+    for _ in range(2):
+        with alone(file):
+            watch = Watch(lambda: hits(seen(calm(waiting=20_000))), file=file, origin=ORIGIN, pager=None,
+                          say=said.append)  # fmt: skip
+            assert len(watch._memory.standing) == len(said)
+            watch.step(NOW)
+            said.append("known")
+        assert json.loads(file.read_text())["standing"]
+
+
 def test_one_watch_for_each_file(tmp_path: Path) -> None:
     with (
         alone(tmp_path / "a.json"),
@@ -328,6 +405,97 @@ def test_an_event_that_is_refused_holds_back_no_other_alert(incident: Incident) 
     assert actions(incident.sink.events) == ["trigger", "resolve"]
     assert incident.watch.unsent == 1
     assert set(incident.sink.refused) == {"payload: []"}
+
+
+def test_what_begins_to_fire_while_another_event_is_refused_is_sent_at_once(
+    incident: Incident, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broken = {"event_action": "trigger", "dedup_key": "another", "payload": {}}
+    incident.watch._memory = replace(incident.watch._memory, unsent=[broken])
+    incident.watch.deliver()
+    incident.waiting = 20_000
+    for seconds in (0, 30, 60):
+        incident.watch.step(NOW + timedelta(seconds=seconds))
+    incident.watch._retry_at = float("inf")  # the refused one is not tried again yet
+    incident.watch.deliver()
+    assert (actions(incident.sink.events), incident.sink.refused) == (["trigger"], ["payload: []"])
+
+
+def test_an_event_that_was_taken_is_not_sent_again_whatever_the_answer_says(incident: Incident) -> None:
+    incident.sink.broken = 202  # an answer without the key
+    incident.minutes(3, waiting=20_000)
+    assert incident.watch.unsent == 0
+
+
+def test_an_event_that_is_too_large_holds_back_no_other(incident: Incident) -> None:
+    incident.sink.broken = 413
+    with pytest.raises(PagerRefused):
+        PagerDuty(incident.sink.routing_key, incident.sink.url).send({"event_action": "resolve", "dedup_key": "x"})
+
+
+def test_the_command_names_the_profile_that_was_asked_for(tmp_path: Path) -> None:
+    """On another machine, in another shell, the default profile may be another environment."""
+    said: list[str] = []
+    watch = Watch(lambda: hits(seen(calm(waiting=20_000))), file=tmp_path / "a.json", pager=None, say=said.append,
+                  origin=replace(ORIGIN, profile="prod eu"))  # fmt: skip
+    for seconds in (0, 30, 60):
+        change = watch.step(NOW + timedelta(seconds=seconds))
+    command = "queuemon --profile 'prod eu' runbook run prioritise-transactional -p queue=email"
+    assert said[0].endswith(command)
+    event = trigger(change.fired[0], watch._origin)
+    assert event["payload"]["custom_details"]["runbook_command"] == command
+    (rule, *_) = yaml.safe_load(rule_file(profile="prod eu"))["groups"][0]["rules"]
+    assert rule["annotations"]["runbook_command"].startswith("queuemon --profile 'prod eu' runbook run prio")
+
+
+@pytest.mark.parametrize(
+    ("of", "ended"),
+    [
+        (seen(calm()), 0),
+        (seen(calm(stuck=1)), 1),
+        (seen(calm(stuck=1, waiting=20_000)), 2),
+        (seen(postgres=HalfError(message="away", kind="StoreError")), 2),
+        (replace(seen(calm(stuck=1)), drift=None), 3),
+        (ConfigError("no stores"), 3),
+    ],
+    ids=["nothing", "a warning", "both", "a store is away", "drift unknown", "an error"],
+)
+def test_check_ends_with_the_most_severe_as_nagios_understands_it(
+    of: Seen | ConfigError, ended: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def look(self: Reader) -> Seen:
+        if isinstance(of, ConfigError):
+            raise of
+        return of
+
+    monkeypatch.setenv("QUEUEMON_DATABASE_URL", "postgresql://127.0.0.1:1/x")
+    monkeypatch.setenv("QUEUEMON_REDIS_URL", "redis://127.0.0.1:1")
+    monkeypatch.setattr(Reader, "seen", look)
+    assert run(["alerts", "check", *([] if ended == 3 else ["--no-drift"])]) == ended
+    shown = capsys.readouterr()
+    assert ("no stores" in shown.err) == isinstance(of, ConfigError)
+
+
+@pytest.mark.parametrize("half", ["postgres", "redis"])
+def test_nobody_waits_twice_for_a_store_that_is_away(half: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A scrape has ten seconds; a look for drift would wait for the same store anew."""
+    settings = Settings(
+        database_url=SecretStr("postgresql://127.0.0.1:1/x"), redis_url=SecretStr("redis://127.0.0.1:1"),
+        statement_timeout_seconds=60,
+    )  # fmt: skip
+    away = reading(calm(), **{half: HalfError(message="away", kind="StoreTimeout")}).snapshot
+    limits: list[float] = []
+
+    def snapshot(self: Store) -> Any:
+        limits.append(self.postgres._shorter(None) or 60.0)
+        return away
+
+    monkeypatch.setattr(Store, "snapshot", snapshot)
+    with Workbench(settings) as workbench:
+        reader = Reader(workbench)
+        assert reader.seen().drift is None
+        assert reader.read().drift is None
+    assert limits == [5.0, 5.0]
 
 
 @pytest.mark.parametrize(("status", "words"), [(400, "routing key"), (403, "routing key"), (500, "sent again")])

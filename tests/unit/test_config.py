@@ -280,6 +280,12 @@ def test_a_warning_later_than_critical_is_refused(toml: str) -> None:
         config.load()
 
 
+def test_a_queue_is_called_by_its_name_or_its_redis_key() -> None:
+    write('[profiles.p.queues."queue:mail"]\nalert_depth = 5')
+    assert config.load().thresholds_of("mail").alert_depth == 5
+    assert config.load().thresholds_of("other").alert_depth == 10_000
+
+
 def test_what_is_found_out_cannot_be_set() -> None:
     write("[profiles.p]\nembedded = true")
     with pytest.raises(ConfigError, match="'embedded' does not exist"):
@@ -316,6 +322,12 @@ def test_what_is_found_out_cannot_be_set() -> None:
         ("[profiles.p]\nread_only = 'perhaps'", "setting 'read_only' cannot be used"),
         ("[profiles.p.thresholds]\nwarning = 1", "thresholds holds warning"),
         ("[profiles.p.thresholds]\nwarning_waiting = 'many'", "thresholds.warning_waiting is 'many'"),
+        ("[profiles.p.thresholds]\nalert_failure_rate = 5", "which no rate exceeds"),
+        ("[profiles.p.thresholds]\nalert_failure_rate = nan", "alert_failure_rate is nan"),
+        ("[profiles.p.thresholds]\nalert_depth = inf", "alert_depth is inf"),
+        ("[profiles.p.thresholds]\nalert_depth = 0.5", "alert_depth is 0.5"),
+        ("[profiles.p.queues.mail]\nfailure_window_seconds = 60", "queues.mail holds failure_window_seconds"),
+        ("[profiles.p.queues.mail]\nalert_publication_lag_seconds = 1", "one for all queues"),
         ("[profiles.p.queues]\nmail = 3", "queues.mail holds"),
         ("[profiles.p]\nkeys = 3", "setting 'keys' is not a table"),
         ("[profiles.p.keys]\nlist = 'x'", "unknown Redis keys"),
