@@ -215,6 +215,8 @@ def lab(root: Path, home: Path, *, theme: str = "JupyterLab Light", env: Mapping
         "--no-browser",
         "--ip=127.0.0.1",
         "--ServerApp.port_retries=0",
+        # Else each page that opens has Node look for extensions to build.
+        "--ServerApp.tornado_settings={'page_config_data': {'buildAvailable': False, 'buildCheck': False}}",
         f"--ServerApp.root_dir={root}",
     ]
     if os.geteuid() == 0:
