@@ -82,8 +82,8 @@ def test_no_secret_is_left_in_any_artefact_nor_on_the_terminal(
 ) -> None:
     look = (
         "import os, queuemon\nwb = queuemon.connect()\nprint(dict(os.environ))\nprint(wb.settings.database_url."
-        "get_secret_value())\njob = wb.jobs('status:failed').jobs[0]\nprint(job.payload, job.error_message)\n"
-        "queuemon.show(wb.job(job.id))"
+        "get_secret_value())\njob = wb.job(wb.jobs('status:failed').jobs[0].id).job\n"
+        "print(job.payload, job.error_message)\nqueuemon.show(wb.job(job.id))"
     )
     verify = "raise ValueError(str(os.environ) + wb.settings.database_url.get_secret_value() + job.error_message)"
     write(tmp_path, "leak-all", look, verify)

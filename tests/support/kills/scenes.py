@@ -291,5 +291,5 @@ ACTIONS = {
     )
 }
 
-#: Kinds that cannot be planned yet: their scenes wait, and a test fails as soon as they need not.
-PENDING: set[ActionKind] = set()
+#: Kinds that `plan` does not know; a test fails as soon as it does. A reveal changes no job: it enters the audit trail.
+PENDING = {ActionKind.REVEAL}
