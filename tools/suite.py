@@ -60,9 +60,9 @@ OWN_SERVERS = tuple(
 
 LEVELS = [
     Level(name="unit", arguments=["tests/unit"]),
-    Level(name="acceptance", arguments=["tests/acceptance"], limit_seconds=1800),
+    Level(name="acceptance", arguments=["tests/acceptance"], limit_seconds=2700),
     Level(
-        name="integration-embedded", arguments=["tests/integration", "--stores=embedded"], limit_seconds=1200, lane=1
+        name="integration-embedded", arguments=["tests/integration", "--stores=embedded"], limit_seconds=1800, lane=1
     ),
     Level(
         name="integration-debian",
@@ -74,7 +74,7 @@ LEVELS = [
             "-k",
             "not (loses_any_one_of_its_commits and REQUEST)",
         ],
-        limit_seconds=1200,
+        limit_seconds=1800,
         lane=1,
     ),
     Level(
@@ -90,10 +90,10 @@ LEVELS = [
     Level(
         name="browser",
         arguments=["tests/browser", *(f"--ignore={path}" for path in WAITING)],
-        limit_seconds=1200,
+        limit_seconds=1800,
         lane=1,
     ),
-    Level(name="refresh", arguments=[*WAITING], limit_seconds=600),
+    Level(name="refresh", arguments=[*WAITING], limit_seconds=900),
     Level(
         name="notebooks",
         arguments=["--nbval-lax", "--nbval-current-env", "--nbval-sanitize-with=tests/notebooks.cfg", "notebooks"],
