@@ -16,7 +16,7 @@ from queuemon.model import QueueStats
 WINDOW: Final = timedelta(minutes=15)
 POINTS: Final = 30
 
-#: Over how long the pace is measured: at most, and at least.
+#: Over how long the pace is measured, at most and at least.
 PACE: Final = timedelta(minutes=5)
 SOON: Final = timedelta(seconds=20)
 
@@ -25,7 +25,7 @@ FAR: Final = timedelta(days=7)
 
 
 class Backlogs:
-    """How many jobs waited, by the clock of PostgreSQL. From one thread."""
+    """How many jobs waited, by the clock of PostgreSQL. Whoever holds it keeps threads apart."""
 
     def __init__(self) -> None:
         self._seen: list[tuple[datetime, Mapping[str, int]]] = []
