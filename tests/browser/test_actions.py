@@ -12,7 +12,7 @@ from queuemon.model import ActionProgress
 from queuemon.workbench import Workbench
 from tests.support.drift import Planter
 from tests.support.engine import Rig
-from tests.support.operator import MAIL, confirm, fail, failed_jobs, said
+from tests.support.operator import MAIL, confirm, fail, failed_jobs, retry_slowly, said
 from tests.support.wait import wait_until
 
 
@@ -41,11 +41,7 @@ def test_a_retry_is_taken_back_from_the_snackbar(page: Page, rig: Rig) -> None:
 def test_a_long_action_goes_on_without_its_dialog_is_stopped_and_resumed(page: Page, rig: Rig) -> None:
     fail(rig, 60)
     failed_jobs(page, 50)
-    page.get_by_role("button", name="Retry all 60 matching").click()
-    dialog = page.locator("[data-qm=confirm]")
-    dialog.get_by_text("Advanced", exact=True).click()
-    dialog.get_by_label("Jobs per second at most").fill("8")
-    confirm(page, "carefully")
+    dialog = retry_slowly(page, 60, "carefully")
     expect(dialog.get_by_role("progressbar")).to_be_visible()
     dialog.get_by_role("button", name="Continue in the background").click()
     expect(dialog).to_be_hidden()

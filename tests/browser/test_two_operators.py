@@ -10,7 +10,7 @@ from playwright.sync_api import Page, expect
 
 from tests.support.engine import Rig
 from tests.support.jupyter import Server, Watched
-from tests.support.operator import ANSWER, MAIL, confirm, connecting, dashboard, fail, failed_jobs, said
+from tests.support.operator import ANSWER, MAIL, confirm, connecting, dashboard, fail, failed_jobs, retry_slowly, said
 from tests.support.wait import wait_until
 
 Two = tuple[Page, Page]
@@ -70,11 +70,7 @@ def test_both_see_what_either_does_and_of_two_that_collide_one_is_done_and_one_e
     # What runs in one kernel is stopped from the other.
     fail(rig, 60)
     failed_jobs(ann, 50)
-    ann.get_by_role("button", name="Retry all 63 matching").click()
-    dialog = ann.locator("[data-qm=confirm]")
-    dialog.get_by_text("Advanced", exact=True).click()
-    dialog.get_by_label("Jobs per second at most").fill("8")
-    confirm(ann, "carefully")
+    retry_slowly(ann, 63, "carefully")
     line = ben.locator("[data-action=retry]", has_text="carefully")
     expect(line).to_contain_text("running: ")
     line.get_by_label(re.compile("^Stop the retry")).click()

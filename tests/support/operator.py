@@ -104,6 +104,15 @@ def failed_jobs(page: Page, number: int) -> None:
     expect(page.locator("tr.qm-job")).to_have_count(number)
 
 
+def retry_slowly(page: Page, number: int, reason: str) -> Locator:
+    """Retry all failed jobs that are listed, eight a second; returns the dialog."""
+    page.get_by_role("button", name=f"Retry all {number} matching").click()
+    dialog = page.locator("[data-qm=confirm]")
+    dialog.get_by_text("Advanced", exact=True).click()
+    dialog.get_by_label("Jobs per second at most").fill("8")
+    return confirm(page, reason)
+
+
 def confirm(page: Page, reason: str, *, typed: str = "") -> Locator:
     """Give the reason and confirm; returns the dialog."""
     dialog = page.locator("[data-qm=confirm]")
