@@ -129,7 +129,7 @@ class Server:
     def _ask(self, method: str, path: str) -> Any:
         token = {"Authorization": f"token {self.token}"}
         request = urllib.request.Request(f"{self.url}{path}", headers=token, method=method)
-        return urllib.request.urlopen(request, timeout=30)
+        return urllib.request.urlopen(request, timeout=90)  # a kernel that has much to end takes its time
 
 
 def _environment(home: Path, extra: Mapping[str, str]) -> dict[str, str]:
