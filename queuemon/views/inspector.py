@@ -152,8 +152,9 @@ class Inspector(HasTraits):
         if opened:
             self._refresh_page()
         rest = 0.0 if acted or self._job_cost <= CHEAP_SECONDS else self._job_cost / JOB_SHARE
-        if self.job and not self.job.get("gone") and time.monotonic() - self._job_read >= rest:
-            self.open_job(self.job["id"], again=True)
+        job = self.job
+        if job and not job.get("gone") and time.monotonic() - self._job_read >= rest:
+            self.open_job(job["id"], again=True)
 
     def filter(self) -> JobFilter:
         """The filter of the open queue, tab and box; raises FilterError for what the box holds."""
@@ -245,8 +246,9 @@ class Inspector(HasTraits):
     def mask(self) -> None:
         """Mask the open job's payload again."""
         self._revealed = ("", frozenset())
-        if self.job:
-            self.open_job(self.job["id"], again=True)
+        job = self.job
+        if job:
+            self.open_job(job["id"], again=True)
 
     def close_job(self) -> None:
         """Show no job."""

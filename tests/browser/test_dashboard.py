@@ -214,6 +214,29 @@ def test_escape_closes_what_is_open_wherever_in_it_the_hand_was(dashboard: Any) 
     expect(title).to_be_hidden()
 
 
+@pytest.mark.parametrize("place", ["page", "dialog"])
+def test_escape_closes_a_dialog_in_the_very_moment_in_which_it_opens(dashboard: Any, place: str) -> None:
+    page: Page = dashboard().page
+    page.get_by_label(f"View details of {MRR}").click()
+    page.locator("tr.qm-job").first.wait_for()
+    page.evaluate(
+        """(place) => {
+          new MutationObserver((_, observer) => {
+            const dialog = document.querySelector('.v-overlay--active [role=dialog]');
+            if (!dialog) return;
+            observer.disconnect();
+            const escape = new KeyboardEvent('keydown', { key: 'Escape', bubbles: true });
+            (place === 'dialog' ? dialog : document.body).dispatchEvent(escape);
+            window.pressed = true;
+          }).observe(document.body, { subtree: true, childList: true, attributes: true });
+        }""",
+        place,
+    )
+    page.locator("tr.qm-job").first.click()
+    page.wait_for_function("window.pressed")
+    expect(page.get_by_role("dialog", name="Job details")).to_be_hidden()
+
+
 def test_what_destroys_asks_for_the_count_and_a_reason(dashboard: Any) -> None:
     page: Page = dashboard().page
     page.get_by_label(f"Clear failed of {MRR}").click()
