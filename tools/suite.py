@@ -1,8 +1,7 @@
 """Runs the levels of checks and tests and ends with the counts; for `make test` and `make lint`.
 
-Two lanes run side by side: much of what the acceptance and browser levels do is waiting for servers and clocks. A
-level that fails does not hide the next ones. The last line is 'N passed, N failed, N skipped'; the exit code is 0
-only without failures.
+Three lanes run side by side: much of what the levels do is waiting for servers, clocks and pages. A level that fails
+does not hide the next ones. The last line is 'N passed, N failed, N skipped'; the exit code is 0 only without failures.
 """
 
 from __future__ import annotations
@@ -49,9 +48,6 @@ class Level:
     lane: int = 0
 
 
-#: Tests in the browser that mostly wait for refreshes: they go to the lane that has time left.
-WAITING = ("tests/browser/test_refresh.py", "tests/browser/test_accessibility.py", "tests/browser/test_alerts.py")
-
 #: Integration tests of what brings its own servers, or needs none: once is enough.
 OWN_SERVERS = tuple(
     f"tests/integration/test_{name}.py"
@@ -86,19 +82,14 @@ LEVELS = [
             "kill_anywhere and ([debian-retry] or [debian-repair] or [debian-erase] or restore)",
         ],
         limit_seconds=600,
-    ),
-    Level(
-        name="browser",
-        arguments=["tests/browser", *(f"--ignore={path}" for path in WAITING)],
-        limit_seconds=1800,
         lane=1,
     ),
-    Level(name="refresh", arguments=[*WAITING], limit_seconds=900),
+    Level(name="browser", arguments=["tests/browser"], limit_seconds=2700, lane=2),
     Level(
         name="notebooks",
         arguments=["--nbval-lax", "--nbval-current-env", "--nbval-sanitize-with=tests/notebooks.cfg", "notebooks"],
         stack=True,
-        lane=1,
+        lane=2,
     ),
 ]
 
@@ -259,7 +250,7 @@ def main(names: Sequence[str]) -> int:
     chosen = [level for level in LEVELS if level.name in wanted]
     lanes = [[level for level in chosen if level.lane == lane] for lane in sorted({level.lane for level in chosen})]
     if len(lanes) > 1:
-        print("\nThe levels run in two lanes; each prints its output when it has ended.", flush=True)
+        print(f"\nThe levels run in {len(lanes)} lanes; each prints its output when it has ended.", flush=True)
     with ThreadPoolExecutor(max(1, len(lanes))) as pool:
         for found in pool.map(lambda lane: lane_counts(lane, environment, alone=len(lanes) == 1), lanes):
             counts += found
