@@ -79,11 +79,50 @@ def test_the_five_queues_show_their_six_columns_and_the_numbers_move(dashboard: 
         expect(row.locator(".qm-chip").first).to_have_text(word)
         expect(row.locator(".qm-chip .mdi").first).to_be_visible()
     expect(page.get_by_text("embedded demo — nothing configured")).to_be_visible()
+    expect(page.get_by_title("Profile", exact=True)).to_have_css("background-color", "rgb(37, 99, 201)")
     page.get_by_label("Refresh every").select_option("1")
     before = cell(page, "email-sending", "done")
     wait_until(lambda: cell(page, "email-sending", "done") != before, timeout=15, message="the numbers move")
     assert watched.outside == []
     assert watched.errors == []
+
+
+#: Half a minute passes from one refresh to the next; one backlog grows meanwhile, and one shrinks.
+MOVING = """
+from dataclasses import replace
+from datetime import timedelta
+from queuemon.config import Settings
+wb = fake.FakeWorkbench(Settings(profile="staging", colour="amber", embedded=True))
+taken, start = wb.snapshot, fake.utc()
+def moving():
+    now = taken()
+    waiting = {"email-sending": 5_000 + 500 * wb.snapshots, "analytics:daily-aggregate": 9_000 - 300 * wb.snapshots}
+    queues = tuple(replace(q, waiting=max(0, waiting.get(q.name, q.waiting))) for q in now.queues)
+    clock = start + timedelta(seconds=30 * wb.snapshots)
+    return replace(now, postgres=replace(now.postgres, queues=queues, clock=clock))
+wb.snapshot = moving
+"""
+
+
+def test_each_row_has_the_trail_of_its_backlog_and_says_how_fast_it_grows_or_when_it_clears(dashboard: Any) -> None:
+    page: Page = dashboard(MOVING, width=1600).page
+    page.get_by_label("Refresh every").select_option("1")
+    grows, clears = page.locator("[data-queue=email-sending]"), page.locator(f"[data-queue='{MRR[6:]}']")
+    expect(grows.locator("[data-qm=pace]")).to_have_text("backlog grows 1,000/min", timeout=20_000)
+    expect(clears.locator("[data-qm=pace]")).to_have_text(re.compile(r"^backlog clears in \d+ (min|s)$"))
+    at_most = re.compile("^Waiting over the last .* as this page saw it; at most [0-9,]+$")
+
+    def heights(row: Locator) -> list[float]:
+        """Of the trail, the oldest first; counted from above, where 1 is the most that waited."""
+        points = row.get_by_role("img", name=at_most).locator("polyline").get_attribute("points")
+        assert points is not None
+        return [float(point.split(",")[1]) for point in points.split()]
+
+    wait_until(lambda: heights(clears)[-1] > heights(clears)[0] == 1, message="the trail shows that it shrinks")
+    wait_until(lambda: heights(grows)[0] > heights(grows)[-1] == 1, message="the trail shows that it grows")
+    badge = page.get_by_title("Profile", exact=True)
+    expect(badge).to_have_text("staging")
+    expect(badge).to_have_css("background-color", "rgb(168, 108, 0)")
 
 
 def test_a_refresh_takes_nothing_away_from_the_person(dashboard: Any, lab: Server) -> None:
