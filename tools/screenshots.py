@@ -108,6 +108,7 @@ def walk(page: Page, take: Callable[[str], None]) -> None:
     page.get_by_role("button", name="Put the answer away").click()
     page.get_by_role("tab", name="Failed").evaluate("tabs => tabs.scrollIntoView({ block: 'center' })")
     take("jobs")
+    look_through(page, take)
     page.get_by_label("Filter the jobs").fill("error:'division by zero' payload.month")
     page.get_by_label("Filter the jobs").press("Enter")
     page.get_by_role("alert").first.wait_for()
@@ -132,6 +133,49 @@ def walk(page: Page, take: Callable[[str], None]) -> None:
     page.get_by_label(f"Workers of {MAIL}", exact=True).click()
     page.locator("[data-qm=form]").wait_for()
     take("form")
+    leave(page)
+
+
+def look_through(page: Page, take: Callable[[str], None]) -> None:
+    """What helps with a long list: suggestions, columns out of the payloads, export."""
+    page.get_by_label("Filter the jobs").press_sequentially("error_type:")
+    page.get_by_role("listbox").get_by_role("option").first.wait_for()
+    take("suggestions")
+    page.get_by_label("Filter the jobs").press("Escape")
+    columns = page.get_by_role("button", name="Columns from the payload")
+    columns.click()
+    chosen = page.get_by_role("group", name="Columns from the payload").get_by_role("checkbox")
+    chosen.nth(0).check()
+    chosen.nth(1).check()
+    page.locator("tr[data-job]").first.wait_for()
+    take("columns")
+    columns.click()
+    page.get_by_label("Export the jobs that match").first.click()
+    page.get_by_role("menuitem", name="CSV").wait_for()
+    take("export")
+    page.keyboard.press("Escape")
+    columns.click()
+    chosen.nth(0).uncheck()
+    chosen.nth(0).uncheck()
+    columns.click()
+
+
+def reveal(page: Page, take: Callable[[str], None]) -> None:
+    """A payload that is masked, the plan of its reveal, and what it shows then."""
+    page.get_by_role("button", name=f"View details of {MAIL}", exact=True).click()
+    page.get_by_role("tab", name="Failed").click()
+    page.locator("tr[data-job]").first.click()
+    button = page.locator("[data-qm=job]").get_by_role("button", name="Reveal")
+    button.scroll_into_view_if_needed()
+    page.locator("[data-qm=job] .qm-tree").evaluate("tree => tree.scrollIntoView({ block: 'end' })")
+    take("masked")
+    button.click()
+    page.locator("[data-qm=confirm]").get_by_label("Reason").fill("the customer asks whether it was sent")
+    take("reveal")
+    page.locator("[data-qm=confirm-button]").click()
+    page.locator("[data-qm=job]").get_by_role("button", name="Mask again").wait_for()
+    page.locator("[data-qm=job] .qm-tree").evaluate("tree => tree.scrollIntoView({ block: 'end' })")
+    take("revealed")
     leave(page)
 
 
@@ -221,7 +265,7 @@ def main() -> None:
         themes: tuple[Theme, ...] = ("light", "dark")
         for theme in themes:
             with dashboard(company, browser, theme) as page:
-                for go in (walk, answer, act, narrow):
+                for go in (walk, reveal, answer, act, narrow):
                     go(page, lambda name: camera.take(page, theme, name))  # noqa: B023 - called here
             for which in PAGES:
                 if camera.wants(f"page-{which[0]}"):
