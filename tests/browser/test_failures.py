@@ -21,6 +21,7 @@ from queuemon.config import Settings
 from queuemon.demo.stack import Stack
 from queuemon.schema.migrate import upgrade
 from tests.support import jupyter
+from tests.support.controls import note_uses
 from tests.support.engine import Rig
 from tests.support.jupyter import Server
 from tests.support.operator import ANSWER, connecting, dashboard, fail
@@ -111,11 +112,12 @@ class Site:
 
 
 @pytest.fixture(scope="module")
-def site(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+def site(browser: Browser, request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     """One for all stories."""
     folder = private_folder()
     stack = Stack(folder / "stack", postgres_settings={"fsync": "off"})
     watched = jupyter.open_page(browser)
+    note_uses(watched.page, request.node.nodeid)
     expect.set_options(timeout=ANSWER)
     try:
         with jupyter.lab(tmp_path_factory.mktemp("lab"), tmp_path_factory.mktemp("home")) as lab:

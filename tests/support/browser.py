@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.support.controls import note_uses
 from tests.support.requirements import missing
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ def browser() -> Iterator[Browser]:
 
 
 @pytest.fixture
-def open_page(browser: Browser) -> Iterator[Callable[..., Watched]]:
+def open_page(browser: Browser, request: pytest.FixtureRequest) -> Iterator[Callable[..., Watched]]:
     """Opens pages: `open_page(width=1400, height=900, colour_scheme="dark")`; they are closed after the test."""
     from tests.support import jupyter
 
@@ -38,6 +39,7 @@ def open_page(browser: Browser) -> Iterator[Callable[..., Watched]]:
 
     def open_one(**arguments: object) -> Watched:
         opened.append(jupyter.open_page(browser, **arguments))  # type: ignore[arg-type]
+        note_uses(opened[-1].page, request.node.nodeid)
         return opened[-1]
 
     yield open_one
