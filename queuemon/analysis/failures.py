@@ -56,6 +56,8 @@ class Cause:
     new_since: str | None
     #: The filter of its jobs that stand failed: what "retry only these" takes.
     filter: str
+    #: Whether that filter finds any yet: not before a relay has stored the signature of one attempt.
+    signed: bool = True
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -187,6 +189,7 @@ def causes(
                 standing=Count(value=standing, certainty=certainty),
                 new_since=new_since(first, deploys, reach),
                 filter=_filter(key, window.queue),
+                signed=tally.stored is not None,
             )
         )
     return tuple(made)

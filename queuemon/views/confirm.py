@@ -329,6 +329,8 @@ def headline(plan: Plan, many: str, about: str, keys: Keys) -> str:
     match plan.kind:
         case ActionKind.CLEAR_FAILED:
             return f"Clear {many} that stand failed?"
+        case ActionKind.RUN_NOW:
+            return f"Run {many} now?"
         case ActionKind.PURGE:
             return f"Purge {many} that wait?"
         case ActionKind.MOVE:
@@ -344,7 +346,8 @@ def headline(plan: Plan, many: str, about: str, keys: Keys) -> str:
         case ActionKind.PRIORITISE:
             return f"Set the priority of {about} to {clean(plan.options.get('priority', ''), 20)}?"
         case ActionKind.SCALE:
-            return f"Scale {about} to {clean(plan.options.get('concurrency', ''), 20)} workers?"
+            wanted = clean(plan.options.get("concurrency", ""), 20)
+            return f"Scale {about} to {wanted} {'worker' if wanted == '1' else 'workers'}?"
         case ActionKind.CANARY:
             return f"Retry {many} as a canary?"
         case ActionKind.REPAIR:

@@ -253,7 +253,8 @@ def cause_values(c: Cause) -> dict[str, Any]:
         "new": clean(c.new_since, 80) if c.new_since else "",
         "example": str(c.example) if c.example else "",
         "standing": str(c.standing),
-        "stands": c.standing.value > 0,
+        "stands": c.standing.value > 0 and c.signed,
+        "unsigned": not c.signed,
         "only": f"signature:{c.signature}",
     }
 
