@@ -33,7 +33,7 @@ from queuemon.views.problems import Problems
 from queuemon.views.runbooks import Runbooks
 from queuemon.views.runs import Runs
 from queuemon.views.show import values
-from queuemon.views.state import Board, as_text
+from queuemon.views.state import Board, as_text, parted
 from queuemon.views.words import vocabulary
 from queuemon.workbench import Workbench
 
@@ -76,6 +76,8 @@ class Dashboard(VuetifyTemplate):
 
     strip = Dict().tag(sync=True)
     rows: List[Any] = List().tag(sync=True)
+    #: What moves in the rows: see `parted`.
+    numbers: List[Any] = List().tag(sync=True)
     alerts: List[Any] = List().tag(sync=True)
     activity: List[Any] = List().tag(sync=True)
     problems: List[Any] = List().tag(sync=True)
@@ -127,10 +129,11 @@ class Dashboard(VuetifyTemplate):
         self.exporter = Exporter(workbench)
         self.drift = Drift(workbench)
         self.runbooks = Runbooks(workbench, told=self.board.announce)
+        self._places: dict[str, int] = {}
         parts = {f"qm-{name}": (TEMPLATES / f"{name}.vue").read_text("utf-8") for name in PARTS}
         super().__init__(components=parts, words=vocabulary(), part="queue" if queue else part)
         for state, names in (
-            (self.board, ["strip", "rows", "activity", "toast"]),
+            (self.board, ["strip", "activity", "toast"]),
             (self.trouble, ["problems"]),
             (self.bell, ["alerts"]),
             (self.inspector, ["details", "page", "job"]),
@@ -146,6 +149,7 @@ class Dashboard(VuetifyTemplate):
             for name in names:
                 setattr(self, name, getattr(state, name))
             state.observe(self._mirror, names=names)
+        self.board.observe(self._part, names=["rows"])
         self.insight.observe(self._draw, names=["curves"])
         self._drawing = threading.Lock()
         self._first = threading.Event()
@@ -190,6 +194,11 @@ class Dashboard(VuetifyTemplate):
 
     def _mirror(self, change: Mapping[str, Any]) -> None:
         setattr(self, change["name"], change["new"])
+
+    def _part(self, change: Mapping[str, Any]) -> None:
+        """The rows in two parts, the numbers first: a row without its numbers waits for them."""
+        rows, self.numbers = parted(change["new"], self._places)
+        self.rows = rows
 
     def _draw(self, change: Mapping[str, Any]) -> None:
         """New values into the charts of the open queue; another queue gets charts of its own.

@@ -45,6 +45,12 @@ HOLDERS: Final = 8
 #: A publication that is due for longer than this means that nobody publishes.
 LATE_PUBLICATION_SECONDS: Final = 10.0
 
+#: What moves in a row with any refresh; the rest goes to the page when it changes, which is seldom.
+MOVING: Final = (
+    "active", "waiting", "done", "failed", "workers", "scheduled", "oldest", "target", "listed", "rate", "trail",
+    "most", "minutes", "pace", "clears",
+)  # fmt: skip
+
 #: In few words, and as a sentence.
 NOBODY_CONSUMES: Final = ("nobody consumes it", "Nobody consumes this queue: no worker is alive.")
 
@@ -200,6 +206,28 @@ class Board(HasTraits):
 
 
 # ------------------------------------------------------------------------------------------- values into plain JSON
+
+
+def parted(
+    rows: Sequence[Mapping[str, Any]], places: dict[str, int]
+) -> tuple[list[dict[str, Any]], list[dict[str, int] | list[Any] | None]]:
+    """Rows without what moves, and that alone: a list for each, in the order that the first entry names.
+
+    `at` in a row is where its numbers stand. `places` remembers that for each queue, so that neither list depends on
+    the order of the other; the place of a queue that has gone is free for another from the next time on.
+    """
+    taken = set(places.values())
+    free = (n for n in count(1) if n not in taken)
+    for row in rows:
+        if row["name"] not in places:
+            places[row["name"]] = next(free)
+    numbers: list[dict[str, int] | list[Any] | None] = [None] * (max(places.values(), default=0) + 1)
+    numbers[0] = {key: n for n, key in enumerate(MOVING)}
+    for row in rows:
+        numbers[places[row["name"]]] = [row.get(key) for key in MOVING]
+    for gone in places.keys() - {row["name"] for row in rows}:
+        del places[gone]
+    return [{k: v for k, v in r.items() if k not in MOVING} | {"at": places[r["name"]]} for r in rows], numbers
 
 
 def queue_row(

@@ -20,7 +20,7 @@ from queuemon.views.dashboard import Dashboard
 from queuemon.views.inspector import Inspector
 from queuemon.views.jobs import PAGE, job_values
 from queuemon.views.poller import Poller
-from queuemon.views.state import NOBODY_CONSUMES, Board
+from queuemon.views.state import NOBODY_CONSUMES, Board, parted
 from tests.support import fake_workbench as fake
 from tests.support.wait import wait_until
 
@@ -517,3 +517,28 @@ def test_a_queue_that_is_shown_alone_has_its_jobs_and_its_charts(bench: fake.Fak
         assert (shown.part, shown.details["queue"]) == ("queue", "email-sending")
     finally:
         shown.close()
+
+
+def test_the_rows_go_to_the_page_in_two_parts_that_no_order_can_mix_up() -> None:
+    places: dict[str, int] = {}
+    rows = [{"name": name, "health": "healthy", "waiting": n, "oldest": None} for n, name in enumerate("abc", 1)]
+
+    def put_together(rows: list[dict[str, Any]], numbers: list[Any]) -> dict[str, int]:
+        return {row["name"]: numbers[row["at"]][numbers[0]["waiting"]] for row in rows if numbers[row["at"]]}
+
+    still, numbers = parted(rows, places)
+    assert put_together(still, numbers) == {"a": 1, "b": 2, "c": 3}
+    assert all("waiting" not in row for row in still)
+    moved = [{**row, "waiting": row["waiting"] + 10} for row in reversed(rows)]
+    turned, after = parted(moved, places)
+    assert put_together(turned, after) == put_together(still, after) == {"a": 11, "b": 12, "c": 13}
+    # One goes and another comes: for as long as the old rows stand beside the new numbers, nothing is mixed up.
+    fewer = [rows[0], {**rows[1], "name": "new", "waiting": 7}]
+    left, fresh = parted(fewer, places)
+    assert put_together(turned, fresh) == {"a": 1}
+    assert put_together(left, fresh) == {"a": 1, "new": 7}
+    again, reused = parted([*fewer, {**rows[2], "waiting": 9, "name": "later"}], places)
+    assert put_together(left, reused) == {"a": 1, "new": 7}
+    assert put_together(again, reused) == {"a": 1, "new": 7, "later": 9}
+    assert len(reused) == 5, "the place of one that has gone is taken again"
+    assert parted([], {}) == ([], [reused[0]])
