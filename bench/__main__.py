@@ -33,6 +33,7 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=100_000, help="failed jobs of the retry")
     parser.add_argument("--elements", type=int, default=1_000_000, help="list elements and waiting rows of drift")
     parser.add_argument("--minutes", type=float, default=30, help="how long screen watches the page's memory")
+    parser.add_argument("--queues", default="5,200", help="numbers of queues of screen")
     parser.add_argument("--dir", default=None, help="where the servers' data goes (10 M jobs need about 12 GB)")
     options = parser.parse_args()
     known = {"reads", "writers", "drift", "retry", "timeline", "failures", "explain", "scrape", "screen"}
@@ -82,7 +83,9 @@ def main() -> None:
                 if "screen" in wanted:
                     from bench import screen  # wants a browser
 
-                    screen.run(workbench, urls.database_url, urls.redis_url, sizes[-1], minutes=options.minutes)
+                    queues = [int(number) for number in options.queues.split(",")]
+                    given = {"minutes": options.minutes, "queues": queues}
+                    screen.run(workbench, urls.database_url, urls.redis_url, sizes[-1], **given)
         finally:
             stack.destroy()
 

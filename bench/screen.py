@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -47,11 +47,13 @@ _PAINTED = """() => {
 }"""
 
 
-def run(workbench: Workbench, database: str, redis: str, total: int, *, minutes: float) -> None:
+def run(
+    workbench: Workbench, database: str, redis: str, total: int, *, minutes: float, queues: Sequence[int] = (5, 200)
+) -> None:
     """`total` jobs in 5 and in 200 queues; `minutes` of refreshes for the page's memory with each."""
-    for queues in (5, 200):
-        seconds = fill(workbench.store, total, queues=queues)
-        print(f"\n{total:,} jobs in {queues} queues (loaded in {seconds:.0f} s)", flush=True)
+    for number in queues:
+        seconds = fill(workbench.store, total, queues=number)
+        print(f"\n{total:,} jobs in {number} queues (loaded in {seconds:.0f} s)", flush=True)
         with _shown(_CONNECT.format(database=database, redis=redis)) as screen:
             judged("first paint after the cell began", screen.first_paint(), "s", FIRST_PAINT)
             screen.measure("refresh")

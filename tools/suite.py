@@ -1,7 +1,8 @@
 """Runs the levels of checks and tests and ends with the counts; for `make test` and `make lint`.
 
-Three lanes run side by side: much of what the levels do is waiting for servers, clocks and pages. A level that fails
-does not hide the next ones. The last line is 'N passed, N failed, N skipped'; the exit code is 0 only without failures.
+Two lanes run side by side: much of what the acceptance and browser levels do is waiting for servers and clocks; a third
+only makes the others wait for a core. A level that fails does not hide the next ones. The last line is 'N passed, N
+failed, N skipped'; the exit code is 0 only without failures.
 """
 
 from __future__ import annotations
@@ -71,7 +72,6 @@ LEVELS = [
             "not (loses_any_one_of_its_commits and REQUEST)",
         ],
         limit_seconds=1800,
-        lane=1,
     ),
     Level(
         name="kills-debian",
@@ -82,14 +82,12 @@ LEVELS = [
             "kill_anywhere and ([debian-retry] or [debian-repair] or [debian-erase] or restore)",
         ],
         limit_seconds=600,
-        lane=1,
     ),
-    Level(name="browser", arguments=["tests/browser"], limit_seconds=2700, lane=2),
+    Level(name="browser", arguments=["tests/browser"], limit_seconds=2700, lane=1),
     Level(
         name="notebooks",
         arguments=["--nbval-lax", "--nbval-current-env", "--nbval-sanitize-with=tests/notebooks.cfg", "notebooks"],
         stack=True,
-        lane=2,
     ),
 ]
 
