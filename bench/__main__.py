@@ -20,6 +20,10 @@ from queuemon.workbench import Workbench
 _POSTGRES = {"shared_buffers": "2GB", "max_wal_size": "8GB", "work_mem": "64MB", "maintenance_work_mem": "1GB"}
 
 
+def _numbers(text: str) -> list[int]:
+    return [int(number) for number in text.split(",")]
+
+
 def main() -> None:
     """Start PostgreSQL and Valkey in a folder that goes away again, measure, stop."""
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
@@ -28,12 +32,14 @@ def main() -> None:
         nargs="*",
         help="reads, writers, drift, retry, timeline, failures, explain, scrape (default: all); or screen",
     )
-    parser.add_argument("--sizes", default="10000,1000000,10000000", help="numbers of jobs, smallest first")
+    parser.add_argument(
+        "--sizes", default="10000,1000000,10000000", type=_numbers, help="numbers of jobs, smallest first"
+    )
     parser.add_argument("--pairs", type=int, default=5, help="interleaved pairs of the writers' measurement")
     parser.add_argument("--jobs", type=int, default=100_000, help="failed jobs of the retry")
     parser.add_argument("--elements", type=int, default=1_000_000, help="list elements and waiting rows of drift")
     parser.add_argument("--minutes", type=float, default=30, help="how long screen watches the page's memory")
-    parser.add_argument("--queues", default="5,200", help="numbers of queues of screen")
+    parser.add_argument("--queues", default="5,200", type=_numbers, help="numbers of queues of screen")
     parser.add_argument("--dir", default=None, help="where the servers' data goes (10 M jobs need about 12 GB)")
     options = parser.parse_args()
     known = {"reads", "writers", "drift", "retry", "timeline", "failures", "explain", "scrape", "screen"}
@@ -43,7 +49,6 @@ def main() -> None:
             f"unknown: {', '.join(sorted(unknown))}; expected reads, writers, drift, retry, timeline, failures,"
             " explain, scrape or screen"
         )
-    sizes = [int(size) for size in options.sizes.split(",")]
     wanted = options.what or ["explain", "drift", "retry", "timeline", "failures", "reads", "scrape", "writers"]
     if "explain" in wanted:  # values alone
         explain.run()
@@ -61,8 +66,7 @@ def main() -> None:
             statement_timeout_seconds=30,
             redis_timeout_seconds=30,
         )
-        memory = psutil.virtual_memory().total / 2**30
-        print(f"{os.cpu_count()} cores, {memory:.0f} GiB, {platform.machine()}; synchronous_commit on")
+        print(f"{os.cpu_count()} cores, {psutil.virtual_memory().total / 2**30:.0f} GiB, {platform.machine()}")
         try:
             with Workbench(settings, application="queuemon-bench") as workbench:
                 workbench.install()
@@ -77,15 +81,14 @@ def main() -> None:
                 if "failures" in wanted:
                     failures.run(workbench, options.elements)
                 if "reads" in wanted:
-                    reads.run(workbench, sizes)
+                    reads.run(workbench, options.sizes)
                 if "scrape" in wanted:
-                    scrape.run(workbench, urls.database_url, sizes[-1])
+                    scrape.run(workbench, urls.database_url, options.sizes[-1])
                 if "screen" in wanted:
                     from bench import screen  # wants a browser
 
-                    queues = [int(number) for number in options.queues.split(",")]
-                    given = {"minutes": options.minutes, "queues": queues}
-                    screen.run(workbench, urls.database_url, urls.redis_url, sizes[-1], **given)
+                    given = {"minutes": options.minutes, "queues": options.queues}
+                    screen.run(workbench, urls.database_url, urls.redis_url, options.sizes[-1], **given)
         finally:
             stack.destroy()
 
