@@ -56,7 +56,7 @@ class Cause:
     new_since: str | None
     #: The filter of its jobs that stand failed: what "retry only these" takes.
     filter: str
-    #: Whether that filter finds any yet: not before a relay has stored the signature of one attempt.
+    #: Whether that filter finds any of them yet: not before a relay has stored their signature.
     signed: bool = True
 
 
@@ -189,7 +189,7 @@ def causes(
                 standing=Count(value=standing, certainty=certainty),
                 new_since=new_since(first, deploys, reach),
                 filter=_filter(key, window.queue),
-                signed=tally.stored is not None,
+                signed=not standing or bool(detail and detail.standing),
             )
         )
     return tuple(made)

@@ -103,11 +103,13 @@ def test_what_is_not_signed_yet_is_grouped_all_the_same(bench: Bench, limit: int
     assert before.unsigned == 2
     assert "2 attempts have no stored signature yet" in before.notes[0]
     assert [c.standing.value for c in before.causes] == [1, 1][:limit]
+    assert not any(c.signed for c in before.causes)
     assert before.causes[-1].example in {job, only, before.causes[0].example}
     assert before.others == (1 if limit == 1 else 0)
     sign_attempts(bench.wb.store)
     after = bench.wb.failures(limit=limit)
     assert (after.notes, after.unsigned) == ((), 0)
+    assert all(c.signed for c in after.causes)
     assert [(c.signature, c.attempts, c.trend) for c in after.causes] == [
         (c.signature, c.attempts, c.trend) for c in before.causes
     ]
