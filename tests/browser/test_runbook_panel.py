@@ -56,6 +56,16 @@ def test_a_runbook_is_opened_from_a_queue_judged_run_dry_and_its_record_shown(pa
     assert page.locator("iframe.qm-record").get_attribute("sandbox") == ""
     assert record.locator("script, img").count() == 0
     page.get_by_role("button", name="Back to the run").click()
+    step = run.get_by_role("button", name="3. Plan")
+    step.click()
+    expect(step).to_have_attribute("aria-expanded", "false")
+    run.get_by_label("Copy the path").click()
+    page.get_by_role("button", name="Run again…").click()
+    expect(start).to_have_text("Run dry")
+    start.click()
+    page.locator("[data-qm=runbook]").get_by_role("button", name="Stop").click()
+    page.locator("[data-qm=runbook]").get_by_role("button", name="Go on").click(timeout=RUN)
+    expect(page.locator("[data-qm=verdict]")).to_have_text("Nothing was changed. It would retry 3.", timeout=RUN)
     page.get_by_role("button", name="Run for real…").click()
     expect(start).to_have_text("Run for real")
     expect(form.get_by_label("limit")).to_have_value("100")

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from uuid import UUID
 
 from playwright.sync_api import Locator, Page, expect
+from sqlalchemy import text
 
 from tests.support.drift import Planter
 from tests.support.engine import Rig
-from tests.support.operator import MAIL, confirm, fail, failed_jobs, said
+from tests.support.operator import MAIL, confirm, fail, failed_jobs, retry_slowly, said
 
 
 def cancel(page: Page, title: str) -> None:
@@ -183,6 +186,14 @@ def test_the_list_is_turned_picked_from_and_renewed(page: Page, rig: Rig) -> Non
     expect(page.locator(".qm-details")).to_be_hidden()
 
 
+@contextmanager
+def held(rig: Rig, table: str) -> Iterator[None]:
+    """Nobody reads the table meanwhile."""
+    with rig.store.postgres.begin() as connection:
+        connection.execute(text(f"LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE"))
+        yield
+
+
 def copied(page: Page) -> str:
     """What lies on the clipboard."""
     return str(page.evaluate("navigator.clipboard.readText()"))
@@ -217,6 +228,8 @@ def test_a_job_is_looked_at_from_all_sides_and_its_action_by_outcome(page: Page,
     cancel(page, "Erase 1 job for good?")
     details.get_by_role("button", name="Delete Job").click()
     cancel(page, "Delete 1 job?")
+    details.get_by_role("button", name="Retry Job").click()
+    cancel(page, "Retry 1 job?")
     rig.sql("UPDATE jobs SET status = 'waiting', run_at = now() + interval '1 hour', finished_at = NULL, attempts = 0")
     details.get_by_role("button", name="Run Now").click()
     cancel(page, "Run 1 job now?")
@@ -237,6 +250,8 @@ def test_a_job_is_looked_at_from_all_sides_and_its_action_by_outcome(page: Page,
     expect(action).to_contain_text("page 2")
     action.get_by_label("Previous outcomes").click()
     expect(outcomes).to_have_count(shown)
+    outcomes.first.get_by_label("Open job").click()
+    details.get_by_label("Close the job").click()
     action.get_by_role("button", name="skipped").click()
     expect(outcomes).to_have_count(0)
     action.get_by_role("button", name="Undo…").click()
@@ -279,6 +294,15 @@ def test_why_it_fails_is_asked_narrowed_down_and_put_away(page: Page, rig: Rig) 
     expect(page.locator("tr.qm-job")).to_have_count(40)
     answer.get_by_label("Put the answer away").click()
     expect(answer).to_be_hidden()
+    with held(rig, "job_logs"):
+        causes.get_by_role("button", name="What do they share?", exact=True).click()
+        answer.get_by_role("button", name="Stop").click()
+        expect(answer).to_be_hidden()
+    with held(rig, "jobs"):
+        page.get_by_label("Export the jobs that match").first.click()
+        page.get_by_role("menuitem", name="JSON").click()
+        page.locator("[data-qm=export]").get_by_role("button", name="Stop").click()
+    page.locator("[data-qm=export]").get_by_label("Close the export").click()
     causes.get_by_role("button", name="What do they share?", exact=True).click()
     expect(finding).to_contain_text("2026-11")
     answer.get_by_label("Put the answer away").click()
@@ -299,15 +323,70 @@ def test_alerts_runbooks_and_drift_lead_on(page: Page, rig: Rig) -> None:
     runbook = page.locator("[data-qm=runbook]")
     expect(runbook).to_contain_text("Take stuck jobs from workers that are gone")
     expect(runbook.get_by_label("queue", exact=True)).to_have_value("mail")
+    runbook.get_by_label("queue", exact=True).select_option("reports")
+    runbook.get_by_role("radio", name="For real").click()
+    expect(page.locator("[data-qm=run-button]")).to_have_text("Run for real")
     runbook.get_by_role("button", name="Cancel").click()
     panel = page.locator(".qm-runbooks")
     panel.get_by_role("button", name="Runbooks").click()
     panel.get_by_label("Open the runbook clear-failed").click()
     expect(runbook.get_by_role("heading").first).to_be_visible()
     runbook.get_by_label("Close the runbook").click()
-    Planter(rig.store, "mail", "reports").rows(1)
+    (lost,) = Planter(rig.store, "mail", "reports").rows(1)
     drift = page.locator(".qm-drift")
+    drift.get_by_role("button", name="Look closely", exact=True).click()
+    drift.get_by_role("button", name="Stop").click()
+    expect(drift).to_contain_text("It was stopped before its end")
     choose(page, "More ways to look for drift", "Look closely, and compare payloads")
     one: Locator = drift.get_by_role("button", name=re.compile("^Repair: ")).first
     one.click()
     cancel(page, "Repair 1 finding?")
+    drift.get_by_label(re.compile("^Show where: lost")).click()
+    drift.get_by_label(f"Open job {lost}").click()
+    page.get_by_label("Close the job").click()
+    fold = drift.get_by_role("button", name="Drift", exact=True)
+    fold.click()
+    expect(drift.locator(".qm-drift-body")).to_have_count(0)
+    rig.sql("ALTER TABLE job_logs RENAME TO elsewhere")
+    failed_jobs(page, 0)
+    problem = page.locator(".qm-problem").first
+    problem.get_by_label("Copy the error").click()
+    assert "job_logs" in copied(page)
+    problem.get_by_label("Dismiss the error").click()
+    rig.sql("ALTER TABLE elsewhere RENAME TO job_logs")
+
+
+def test_what_was_stopped_or_broke_off_goes_on_from_wherever_it_is_offered(page: Page, rig: Rig) -> None:
+    fail(rig, 60)
+    failed_jobs(page, 50)
+    dialog = retry_slowly(page, 60, "carefully")
+    dialog.get_by_role("button", name="Stop", exact=True).click()
+    expect(said(page)).to_contain_text("Stopped on request")
+    said(page).get_by_role("button", name="Resume").click()
+    cancel(page, "Resume: retry of 60 jobs?")
+    page.get_by_label(re.compile("^Resume the retry of ")).click()
+    cancel(page, "Resume: retry of 60 jobs?")
+    # Its process has died, and that of another.
+    rig.sql(
+        "UPDATE queuemon.actions SET state = 'running', finished_at = NULL, updated_at = now() - interval '1 minute'"
+    )
+    again = {
+        k: v for k, v in rig.sql("SELECT * FROM queuemon.actions")[0].items() if k in {"kind", "target", "planned"}
+    }
+    rig.sql(
+        "INSERT INTO queuemon.actions (id, kind, target, options, cutoff, planned, done, skipped, gone, state, reason,"
+        " actor, summary, before, started_at, updated_at) SELECT gen_random_uuid(), :kind, :target, options, cutoff,"
+        " :planned, done, skipped, gone, state, 'another', actor, summary, before, started_at, updated_at FROM"
+        " queuemon.actions",
+        **again,
+    )
+    notes = page.locator("[data-qm=interrupted]")
+    expect(notes.first).to_be_visible()
+    page.get_by_role("button", name=re.compile("^Show all 2")).click()
+    expect(notes).to_have_count(2)
+    notes.first.get_by_role("button", name="Details").click()
+    action = page.locator("[data-qm=action]")
+    expect(action.locator("[data-qm=action-state]")).to_have_text("interrupted")
+    action.get_by_label("Close the action").click()
+    notes.first.get_by_role("button", name="Resume").click()
+    cancel(page, "Resume: retry of 60 jobs?")
