@@ -347,13 +347,16 @@ def test_alerts_runbooks_and_drift_lead_on(page: Page, rig: Rig) -> None:
     fold = drift.get_by_role("button", name="Drift", exact=True)
     fold.click()
     expect(drift.locator(".qm-drift-body")).to_have_count(0)
-    rig.sql("ALTER TABLE job_logs RENAME TO elsewhere")
-    failed_jobs(page, 0)
+    fail(rig, 1)
+    retry = page.get_by_label(f"Retry failed of {MAIL}", exact=True)
+    expect(retry).to_be_enabled()
+    rig.sql("ALTER TABLE jobs RENAME TO elsewhere")
+    retry.click()
     problem = page.locator(".qm-problem").first
     problem.get_by_label("Copy the error").click()
-    assert "job_logs" in copied(page)
+    assert "does not exist" in copied(page)
     problem.get_by_label("Dismiss the error").click()
-    rig.sql("ALTER TABLE elsewhere RENAME TO job_logs")
+    rig.sql("ALTER TABLE elsewhere RENAME TO jobs")
 
 
 def test_what_was_stopped_or_broke_off_goes_on_from_wherever_it_is_offered(page: Page, rig: Rig) -> None:
@@ -370,15 +373,11 @@ def test_what_was_stopped_or_broke_off_goes_on_from_wherever_it_is_offered(page:
     rig.sql(
         "UPDATE queuemon.actions SET state = 'running', finished_at = NULL, updated_at = now() - interval '1 minute'"
     )
-    again = {
-        k: v for k, v in rig.sql("SELECT * FROM queuemon.actions")[0].items() if k in {"kind", "target", "planned"}
-    }
     rig.sql(
         "INSERT INTO queuemon.actions (id, kind, target, options, cutoff, planned, done, skipped, gone, state, reason,"
-        " actor, summary, before, started_at, updated_at) SELECT gen_random_uuid(), :kind, :target, options, cutoff,"
-        " :planned, done, skipped, gone, state, 'another', actor, summary, before, started_at, updated_at FROM"
-        " queuemon.actions",
-        **again,
+        " actor, summary, before, started_at, updated_at) SELECT gen_random_uuid(), kind, target, options, cutoff,"
+        " planned, done, skipped, gone, state, reason, actor, summary, before, started_at, updated_at"
+        " FROM queuemon.actions"
     )
     notes = page.locator("[data-qm=interrupted]")
     expect(notes.first).to_be_visible()
