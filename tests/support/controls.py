@@ -28,7 +28,7 @@ ROOTS: Final = {
     "alerts": "[data-qm=alerts]",
     "confirm": "[data-qm=confirm]",
     "dashboard": ".qm-which",
-    "details": ".qm-details",
+    "details": ".qm-details, .qm-columns",
     "drift": ".qm-drift",
     "form": "[data-qm=form]",
     "insight": ".qm-insight",
