@@ -14,7 +14,6 @@ from tests.support.drift import Planter
 from tests.support.engine import Rig
 from tests.support.operator import MAIL, confirm, fail, failed_jobs, retry_slowly, said
 
-
 #: Milliseconds for a run: a process, its checks, a kernel.
 RUN = 120_000
 
