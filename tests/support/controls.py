@@ -43,6 +43,7 @@ ROOTS: Final = {
 
 #: Controls that no page of one operator can offer, and what tries them.
 ELSEWHERE: Final = {
+    ("runbook", "Go\\ on"): "asks for a run that broke off: tests/acceptance/test_runbook_kill.py",
     ("runbook", "Approve\\ the\\ plan"): "asks for a second role: tests/acceptance/test_runbook_approval.py",
 }
 
