@@ -76,6 +76,8 @@ class Runbooks(HasTraits):
         self._before: dict[str, Path | None] = {}
         #: What a process said that left no record.
         self._refused: dict[str, str] = {}
+        #: Of runs that were started here, and may have left no record: the runbook and its values.
+        self._given: dict[str, tuple[str, Mapping[str, Any]]] = {}
         self._numbers = count(1)
         #: Steps of the notebook that was read last, by its path and age.
         self._steps: tuple[tuple[Path, int, str], tuple[StepProgress, ...]] | None = None
@@ -231,8 +233,11 @@ class Runbooks(HasTraits):
 
     def again(self, run_id: str, *, wet: bool) -> None:
         """The form of a run's runbook, with its values."""
-        run = past.get(run_id, self._runs_dir)
-        self.open(run.name, wet=wet, **{str(k): v for k, v in run.parameters.items() if k != "wet"})
+        name, values = self._given.get(run_id) or ("", {})
+        if not name:
+            run = past.get(run_id, self._runs_dir)
+            name, values = run.name, run.parameters
+        self.open(name, wet=wet, **{str(k): v for k, v in values.items() if k != "wet"})
 
     def approve(self, run_id: str, note: str) -> None:
         """Approve the plans that a run waits for, as this workbench's database role."""
@@ -265,6 +270,7 @@ class Runbooks(HasTraits):
         before = past.find(started.id, self._runs_dir, started.name)
         with self._lock:
             self._started[started.id] = started
+            self._given[started.id] = (started.name, dict(values))
             self._before[started.id] = before.record if before else None
             self.book, self.record = {}, {}
             self.run = starting(started.id, catalogue.describe(started.name), values, self._keys)
