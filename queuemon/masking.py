@@ -44,6 +44,8 @@ _SECRET_VALUE: Final = re.compile(
     r"|(?<![\w-])eyJ[\w-]{6,}\.[\w-]{6,}\."  # a JSON Web Token
     r"|-----BEGIN [A-Z0-9 ]{0,40}PRIVATE KEY"
     r"|(?<!\w)(?:[Bb]earer|[Bb]asic) [\w.~+/=-]{16}"
+    # password=…, or "password": "…" within a text that holds JSON
+    r"|(?i:passw(?:or)?d|passphrase|secret|token|api[_-]?key)(?:[\"']?\s{0,2}=|[\"']\s{0,2}:)\s{0,2}[\"']?[^\s\"'&;,]{3}"
     r"|(?<!\w)(?:AKIA|ASIA)[0-9A-Z]{16}(?!\w)|(?<!\w)(?:gh[pousr]_|github_pat_|xox[abpr]-|[sr]k_live_)[\w-]{16}",
 )
 _CARD: Final = re.compile(

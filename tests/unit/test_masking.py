@@ -24,6 +24,7 @@ HARMLESS = (
     "value",
     [
         ADDRESS, f"write to {ADDRESS}, please", CARD, "4111111111111111", 4111111111111111, "3782-822463-10005", JWT,
+        "login failed: password=hunter22", '{"user": "x", "password": "hunter22"}', "?api_key=abc123", "token='abc'",
         f"Bearer {JWT}", KEY, "GB82 WEST 1234 5698 7654 32", "GB82WEST12345698765432", "redis://u:pw@host/0",
         "AKIAIOSFODNN7EXAMPLE", "postgresql://app:hunter2@db.internal/app",
     ],
