@@ -198,11 +198,11 @@ class Inspector(HasTraits):
 
     def _refresh_page(self) -> None:
         """New values for the same jobs; other jobs do not push in, the page says that there are some."""
-        shown = self.page
+        with self._lock:  # of one moment: else a page that was asked for meanwhile gives way to the one before
+            shown, question, cursors = self.page, self._question, list(self._cursors)
         if not shown or shown.get("loading") or (shown.get("error") and not shown.get("away")):
             return
-        question = self._question
-        fresh = self._fetch(self._cursors[-1], len(self._cursors))
+        fresh = self._fetch(cursors[-1], len(cursors))
         ids = [row["id"] for row in shown.get("rows", ())]
         if [row["id"] for row in fresh["rows"]] == ids or not ids:
             answer = shown | fresh | {"matching": self._matching(), "changed": False}
