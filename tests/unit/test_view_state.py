@@ -542,3 +542,34 @@ def test_the_rows_go_to_the_page_in_two_parts_that_no_order_can_mix_up() -> None
     assert put_together(again, reused) == {"a": 1, "new": 7, "later": 9}
     assert len(reused) == 5, "the place of one that has gone is taken again"
     assert parted([], {}) == ([], [reused[0]])
+
+
+class Interrupted(Inspector):
+    """Somebody turns the page in the moment in which a refresh looks which question it answers."""
+
+    turned: threading.Thread | None = None
+    armed = False
+
+    @property
+    def _question(self) -> int:
+        if self.armed:
+            self.armed = False
+            self.turned = threading.Thread(target=self.turn, args=(True,))
+            self.turned.start()
+            self.turned.join(0.5)
+        return self.asked
+
+    @_question.setter
+    def _question(self, number: int) -> None:
+        self.asked = number
+
+
+def test_a_page_that_is_asked_for_while_a_refresh_begins_does_not_give_way_to_the_one_before() -> None:
+    workbench = fake.FakeWorkbench()
+    inspector = Interrupted(workbench, board())  # type: ignore[arg-type]
+    inspector.open("email-sending", "waiting")
+    inspector.armed = True
+    inspector.refresh()
+    assert inspector.turned is not None
+    inspector.turned.join(10)
+    assert (inspector.page["number"], inspector.page["first"]) == (2, PAGE + 1)
