@@ -14,7 +14,4 @@ def test_every_control_of_every_screen_is_used_against_real_stores(request: pyte
     files = {item.path for item in request.session.items}
     if not files.issuperset(Path(__file__).parent.glob("test_*.py")):
         return
-    controls = inventory()
-    left = unused(controls, list(uses()))
-    print(f"{len(controls) - len(left)} of {len(controls)} controls used")
-    assert left == []
+    assert unused(inventory(), list(uses())) == []
