@@ -47,10 +47,8 @@ _PAINTED = """() => {
 }"""
 
 
-def run(
-    workbench: Workbench, database: str, redis: str, total: int, *, minutes: float, queues: Sequence[int] = (5, 200)
-) -> None:
-    """`total` jobs in 5 and in 200 queues; `minutes` of refreshes for the page's memory with each."""
+def run(workbench: Workbench, database: str, redis: str, total: int, *, minutes: float, queues: Sequence[int]) -> None:
+    """`total` jobs in so many `queues`, one after the other; `minutes` of refreshes for the page's memory with each."""
     for number in queues:
         seconds = fill(workbench.store, total, queues=number)
         print(f"\n{total:,} jobs in {number} queues (loaded in {seconds:.0f} s)", flush=True)
